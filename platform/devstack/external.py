@@ -1,0 +1,43 @@
+"""Clusters that are there already: the one that the user names, and the ones that could be named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from devstack import programs
+from devstack.processes import DevstackError
+
+
+def named_cluster(given: Path | None) -> Path | None:
+    """Return the kubeconfig that the user named by option or ``KUBECONFIG``; ``None`` for the embedded cluster.
+
+    Raises:
+        DevstackError: Its cluster does not answer.
+    """
+    wanted = given or (Path(os.environ["KUBECONFIG"]) if os.environ.get("KUBECONFIG") else None)
+    if wanted is None:
+        return None
+    path = wanted.expanduser().absolute()
+    ask = [programs.kubectl(), "--kubeconfig", path, "--request-timeout=5s", "get", "--raw=/version"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DevstackError(
+            f"the cluster of {path} does not answer: {done.stderr.strip()}\n"
+            "Start it, name another by KUBECONFIG, or unset KUBECONFIG to use the embedded cluster."
+        )
+    return path
+
+
+def local_clusters(config: Path | None = None) -> list[str]:
+    """Return the contexts of local clusters (kind, minikube, k3d) in the user's own kubeconfig; nothing is asked of them."""
+    path = config or Path.home() / ".kube" / "config"
+    try:
+        contexts = (yaml.safe_load(path.read_text()) or {}).get("contexts") or []
+    except (OSError, yaml.YAMLError):
+        return []
+    names = [str(context.get("name", "")) for context in contexts]
+    return [name for name in names if name == "minikube" or name.startswith(("kind-", "k3d-"))]

@@ -1,0 +1,270 @@
+"""The supervisor of the embedded stack: which parts, their order, their health and their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from devstack import programs, servers
+from devstack.cluster import DevCluster
+from devstack.cluster import programs as cluster_programs
+from devstack.cluster.cluster import environment_ready_after
+from devstack.postgres import PostgresServer, reachable_root
+from devstack.processes import DevstackError, answers, spawn, stop, tail, wait_until
+from devstack.state import State
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+_DATABASE: Final = "storeplatform"
+_OPERATOR: Final = "operator"
+_LONGEST_PAUSE: Final = 30.0
+_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LOG_LEVEL", "LEASE_TIME", "SWEEP_TIME", "NODE_ADDRESS",
+                "CLUSTER_EXPOSURE", "INGRESS_CLASS", "INGRESS_DOMAIN", "TLS_ISSUER", "XDG_CACHE_HOME")  # fmt: skip
+
+
+@dataclass
+class Part:
+    """One process that is kept running. ``wave``: parts of a lower one are started first and ended last."""
+
+    name: str
+    argv: list[str | Path]
+    stop_signal: signal.Signals = signal.SIGTERM
+    env: dict[str, str] | None = None
+    cwd: Path | None = None
+    ready: Callable[[], bool] | None = None
+    process: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    next_start: float = 0.0
+    started: float = 0.0
+
+
+@dataclass
+class Stack:
+    """The parts of one checkout. ``kubeconfig`` names a cluster to use instead of the embedded one."""
+
+    state: State
+    say: Callable[[str], None]
+    kubeconfig: Path | None = None
+    _parts: list[Part] = field(default_factory=list)
+    _primary: PostgresServer | None = None
+    _replica: PostgresServer | None = None
+    _cluster: DevCluster | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    connection: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start everything; on failure end what was started.
+
+        Raises:
+            DevstackError: A part did not start.
+        """
+        self.state.lock()
+        self.state.connection.unlink(missing_ok=True)
+        started = time.monotonic()
+        try:
+            ports = self.state.ports()
+            kubeconfig = self._start_cluster()
+            self._start_servers(ports)
+            self.env = self._environment(ports, kubeconfig)
+            self._prepare_platform()
+            self._start_platform(ports)
+            self.connection = self._connection(ports)
+            self.state.write_connection(self.connection)
+        except BaseException:
+            self.stop()
+            raise
+        self.say(f"up after {time.monotonic() - started:.1f} s")
+
+    def watch(self, ended: Callable[[], bool]) -> None:
+        """Restart what dies, later each time, until ``ended``."""
+        while not ended():
+            now = time.monotonic()
+            for part in self._parts:
+                self._revive(part, now)
+            for server in (self._primary, self._replica):
+                if server and server.process and server.process.poll() is not None:
+                    self.say(f"PostgreSQL {server.name} ended with status {server.process.returncode}; starting it again")
+                    server.start()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """End everything: first what uses the servers, then the servers."""
+        self.state.connection.unlink(missing_ok=True)
+        for part in self._parts:
+            if part.process is not None and part.process.poll() is None:
+                part.process.send_signal(part.stop_signal)
+        for part in self._parts:
+            if part.process is not None:
+                stop(part.process, signum=part.stop_signal, grace=timedelta(seconds=6))
+        for server in (self._replica, self._primary):
+            if server is not None:
+                server.stop()
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    def _revive(self, part: Part, now: float) -> None:
+        if part.process is not None and part.process.poll() is None:
+            if now - part.started > _LONGEST_PAUSE:
+                part.failures = 0
+            return
+        if part.process is not None:
+            pause = min(0.5 * 2**part.failures, _LONGEST_PAUSE)
+            self.say(f"{part.name} ended with status {part.process.returncode}; starting it again in {pause:g} s")
+            part.process, part.failures, part.next_start = None, part.failures + 1, now + pause
+        elif now >= part.next_start:
+            self._spawn(part)
+
+    def _spawn(self, part: Part) -> None:
+        part.started = time.monotonic()
+        part.process = spawn(part.argv, log=self._log(part), env=part.env, cwd=part.cwd)
+
+    def _log(self, part: Part) -> Path:
+        return self.state.logs / f"{part.name}.log"
+
+    def _launch(self, *parts: Part) -> None:
+        for part in parts:
+            self._parts.append(part)
+            self._spawn(part)
+        for part in parts:
+            if part.ready:
+                wait_until(
+                    part.ready, timeout=timedelta(seconds=60), what=part.name, process=part.process, log=self._log(part)
+                )
+
+    def _start_cluster(self) -> Path:
+        if self.kubeconfig is not None:
+            return self.kubeconfig
+        self._cluster = DevCluster(
+            cluster_programs(),
+            self.state.folder / "cluster",
+            ready_after=environment_ready_after(),
+            node_ports=self.state.node_ports(),
+        )
+        self._cluster.start()
+        config = self._cluster.kubeconfig
+        self._launch(Part("storefront", [sys.executable, "-m", "devstack.storefront", "--kubeconfig", config],
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "platform")}, cwd=ROOT))  # fmt: skip
+        self.say("cluster: Kubernetes with a simulated node")
+        return config
+
+    def _start_servers(self, ports: dict[str, int]) -> None:
+        folder, password = self.state.folder, self.state.secret("database")
+        root = reachable_root(folder / "postgres")
+        primary = PostgresServer(root, "primary", ports["primary"])
+        self._primary = primary
+        if not primary.is_made:
+            primary.make(superuser=_DATABASE, password=password)
+        primary.start()
+        primary.create_database(_DATABASE, superuser=_DATABASE, password=password)
+        replica = PostgresServer(root, "replica", ports["replica"])
+        self._replica = replica
+        if not replica.is_made or not replica.follows(primary):
+            replica.copy_from(primary, superuser=_DATABASE, password=password)
+        replica.start()
+        self._launch(
+            Part("valkey", servers.valkey_argv(folder / "valkey", ports["valkey"]),
+                 ready=lambda: answers(ports["valkey"])),
+            Part("openbao", servers.openbao_argv(folder / "openbao", ports["openbao"], ports["openbao-cluster"]),
+                 ready=lambda: answers(ports["openbao"])),
+        )  # fmt: skip
+        self.say("servers: PostgreSQL with a replica, Valkey, OpenBao")
+
+    def _environment(self, ports: dict[str, int], kubeconfig: Path) -> dict[str, str]:
+        password, folder = self.state.secret("database"), self.state.folder
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+        def database(part: str) -> str:
+            return f"postgres://{_DATABASE}:{password}@127.0.0.1:{ports[part]}/{_DATABASE}"
+
+        return {
+            **kept,
+            "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
+            "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": "storeplatform.settings.dev",
+            "SECRET_KEY": self.state.secret("django", prefix="dev-"),
+            "DATABASE_URL": database("primary"),
+            "DATABASE_REPLICA_URL": database("replica"),
+            "REDIS_URL": f"redis://127.0.0.1:{ports['valkey']}/0",
+            "VAULT_ADDR": f"http://127.0.0.1:{ports['openbao']}",
+            "VAULT_TOKEN": servers.openbao_token(folder / "openbao", ports["openbao"]),
+            "KUBECONFIG": str(kubeconfig),
+            "HELM_BINARY": str(programs.helm()),
+            "WORKER_CONCURRENCY": os.environ.get("WORKER_CONCURRENCY", "8"),
+            "FLOWER_URL": f"http://127.0.0.1:{ports['flower']}",
+            "HEARTBEAT_DIR": str(folder / "heartbeat"),
+            "LOG_FORMAT": "json",
+        }
+
+    def _prepare_platform(self) -> None:
+        self._manage("migrate", "--no-input", "--verbosity=0")
+        self._manage(
+            "bootstrap",
+            OPERATOR_USERNAME=_OPERATOR,
+            OPERATOR_PASSWORD=self.state.secret("operator"),
+            OPERATOR_TOKEN=self.state.secret("token", prefix="spp_"),
+        )
+
+    def _manage(self, *arguments: str, **secrets: str) -> None:
+        log = self.state.logs / "manage.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            done = subprocess.run(
+                [sys.executable, "manage.py", *arguments], cwd=ROOT, env={**self.env, **secrets}, stdout=output,
+                stderr=subprocess.STDOUT, check=False,
+            )  # fmt: skip
+        if done.returncode:
+            raise DevstackError(f"manage.py {arguments[0]} failed{tail(log)}")
+
+    def _start_platform(self, ports: dict[str, int]) -> None:
+        bin_folder = Path(sys.executable).parent
+        celery: list[str | Path] = [bin_folder / "celery", "-A", "storeplatform"]
+        web_env = {**self.env, "DATABASE_POOL": "1", "PROCESS_NAME": "web"}
+        flower_env = {**self.env, "FLOWER_BASIC_AUTH": f"{_OPERATOR}:{self.state.secret('operator')}"}
+        parts = [
+            Part("web", [bin_folder / "gunicorn", "storeplatform.wsgi", f"--bind=127.0.0.1:{ports['web']}",
+                         "--worker-class=gthread", "--workers=2", "--threads=8", "--graceful-timeout=5"],
+                 env=web_env, ready=lambda: _http_ok(f"http://127.0.0.1:{ports['web']}/health")),
+            Part("worker", [*celery, "worker", "-P", "threads", "-c", self.env["WORKER_CONCURRENCY"],
+                            "--without-gossip", "--without-mingle", "--hostname=worker@%h"],
+                 env={**self.env, "PROCESS_NAME": "worker"}, stop_signal=signal.SIGQUIT),
+            Part("beat", [*celery, "beat", "-s", self.state.folder / "beat-schedule", "--pidfile="], env=self.env),
+            Part("watcher", [sys.executable, "manage.py", "watch"], env={**self.env, "PROCESS_NAME": "watcher"}),
+            Part("flower", [*celery, "flower", "--address=127.0.0.1", f"--port={ports['flower']}"], env=flower_env,
+                 ready=lambda: answers(ports["flower"])),
+        ]  # fmt: skip
+        for part in parts:
+            part.cwd = ROOT
+        self._launch(*parts)
+        self.say("platform: web, worker, beat, watcher, Flower")
+
+    def _connection(self, ports: dict[str, int]) -> dict[str, str]:
+        web = f"http://127.0.0.1:{ports['web']}"
+        return {
+            "STOREPLATFORM_URL": web,
+            "STOREPLATFORM_TOKEN": self.state.secret("token", prefix="spp_"),
+            "STOREPLATFORM_KUBECONFIG": self.env["KUBECONFIG"],
+            "DASHBOARD_URL": f"{web}/",
+            "OPERATOR_USERNAME": _OPERATOR,
+            "OPERATOR_PASSWORD": self.state.secret("operator"),
+            **{
+                name: self.env[name]
+                for name in ("FLOWER_URL", "DATABASE_URL", "DATABASE_REPLICA_URL", "REDIS_URL", "VAULT_ADDR", "HELM_BINARY")
+            },
+        }
+
+
+def _http_ok(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 (always loopback)
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

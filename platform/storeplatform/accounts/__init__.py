@@ -1,0 +1,1 @@
+"""Who may enter: users and their API tokens."""

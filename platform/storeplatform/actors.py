@@ -1,0 +1,19 @@
+"""Who asks: the actor of a request, for the audit trail."""
+
+from __future__ import annotations
+
+import structlog
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from stores.audit import Actor
+
+
+def actor_of(request: HttpRequest | Request) -> Actor:
+    """Return the actor of an authenticated request, with its address and request id."""
+    return Actor(
+        name=request.user.get_username(),
+        user_id=request.user.pk,
+        address=request.META.get("REMOTE_ADDR") or None,
+        request_id=str(structlog.contextvars.get_contextvars().get("request_id", "")),
+    )

@@ -1,0 +1,121 @@
+"""Problem details (RFC 9457): one shape for every error, with a code that never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from psycopg_pool import PoolTimeout
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from stores import errors as domain
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_JSON: Final = "application/problem+json"
+
+#: The status of each domain error; those that are not listed are 409.
+_STATUS: Final[Mapping[type[domain.StoreError], int]] = {
+    domain.StaleRowError: 412,
+    domain.UnknownEngineError: 400,
+    domain.UnknownPlanError: 400,
+    domain.NoClusterError: 503,
+}
+
+
+class PreconditionRequired(exceptions.APIException):
+    """The request does not say which version it is based on."""
+
+    status_code = 428
+    default_detail = "Send the version that you read in If-Match."
+    default_code = "precondition_required"
+
+
+def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
+    """Return the answer for any error that a view raised."""
+    set_rollback()
+    problem = _problem(error)
+    response = Response(problem, status=problem["status"], content_type=PROBLEM_JSON)
+    for name in ("WWW-Authenticate", "Retry-After"):
+        value = {"WWW-Authenticate": getattr(error, "auth_header", None), "Retry-After": getattr(error, "wait", None)}[name]
+        if value is not None:
+            response[name] = str(value)
+    if problem["status"] == 503:
+        response["Retry-After"] = "5"
+    if problem["status"] == 500:
+        log.error("request_crashed", view=type(context.get("view")).__name__, exc_info=error)
+    return response
+
+
+def _problem(error: Exception) -> dict[str, Any]:
+    if isinstance(error, domain.StoreError):
+        status = _STATUS.get(type(error), 409)
+        fields = [{"field": error.field, "code": error.code, "message": str(error)}] if error.field else []
+        return _body(status, error.code, _sentence(str(error)), hint=error.hint, errors=fields)
+    if isinstance(error, Http404 | exceptions.NotFound):
+        return _body(404, "not_found", "There is no such object, or it is not yours.")
+    if isinstance(error, PermissionDenied):
+        return _body(403, "permission_denied", "You may not do this.")
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return _body(
+            503, "database_unavailable", "The database cannot take this now.", hint="Repeat the request after Retry-After."
+        )
+    if isinstance(error, exceptions.ValidationError):
+        fields = list(_fields(error.get_full_details()))
+        return _body(400, "invalid", "Some of the input cannot be used.", errors=fields)
+    if isinstance(error, exceptions.APIException):
+        code = error.get_codes()
+        return _body(error.status_code, code if isinstance(code, str) else "error", str(error.detail))
+    if isinstance(error, DatabaseError):
+        return _body(500, "internal_error", "The platform met an error of its own.")
+    return _body(
+        500, "internal_error", "The platform met an error of its own.", hint="Report the request_id to the operators."
+    )
+
+
+def _body(
+    status: int, code: str, detail: str, *, hint: str = "", errors: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    return {
+        "type": f"urn:storeplatform:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "hint": hint,
+        "request_id": str(request_id),
+        "errors": errors or [],
+    }
+
+
+def _fields(details: Any, path: str = "") -> Iterator[dict[str, Any]]:
+    if isinstance(details, Mapping) and "message" in details and "code" in details:
+        yield {"field": path, "code": details["code"], "message": str(details["message"])}
+    elif isinstance(details, Mapping):
+        for name, inner in details.items():
+            place = "" if name == "non_field_errors" else str(name)
+            yield from _fields(inner, f"{path}.{place}".strip("."))
+    else:
+        for inner in details:
+            yield from _fields(inner, path)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def not_found(_request: HttpRequest, **_path: str) -> JsonResponse:
+    """Answer for addresses below ``/api/`` that do not exist."""
+    return JsonResponse(
+        _body(404, "not_found", "There is no such address.", hint="GET /api/docs/ lists the addresses."),
+        status=404,
+        content_type=PROBLEM_JSON,
+    )

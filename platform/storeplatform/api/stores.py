@@ -1,0 +1,173 @@
+"""``/api/v1/stores`` and what lies below one store."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from provisioning import services
+from provisioning.models import Event, Job
+from storeplatform.actors import actor_of
+from storeplatform.api.filters import ORDERINGS, StoreFilter, ordering_of
+from storeplatform.api.pagination import EventCursor, JobCursor, StoreCursor
+from storeplatform.api.serializers import (
+    EventOutput,
+    JobOutput,
+    StoreChangeInput,
+    StoreInput,
+    StoreOutput,
+)
+from storeplatform.api.versions import etag, tagged, wanted_version
+from stores.models import Store, StoreQuerySet
+
+#: How soon it is worth asking again for work that was accepted, in seconds.
+_ASK_AGAIN = "2"
+_IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="The ETag that was read.")
+
+
+def visible_stores(request: Request) -> StoreQuerySet:
+    """Return the stores that the caller may see, with all that a representation needs."""
+    return Store.objects.visible_to(request.user).select_related("owner", "placement__cluster")
+
+
+def _accepted(request: Request, store: Store) -> Response:
+    response = tagged(Response(_represent(store), status=202), store)
+    response["Location"] = request.build_absolute_uri(response.data["links"]["self"])
+    response["Retry-After"] = _ASK_AGAIN
+    return response
+
+
+def _represent(store: Store) -> dict[str, object]:
+    return dict(StoreOutput(store).data)
+
+
+class StoreList(APIView):
+    """The caller's stores."""
+
+    @extend_schema(
+        responses=StoreOutput(many=True),
+        filters=True,
+        parameters=[
+            OpenApiParameter("ordering", str, enum=list(ORDERINGS), description="Newest first by default."),
+            OpenApiParameter("cursor", str, description="From `next` or `previous` of another page."),
+            OpenApiParameter("page_size", int, description="At most 100."),
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """List stores; deleted ones only when ``status=deleted`` asks for them."""
+        stores = visible_stores(request)
+        if "deleted" not in request.query_params.getlist("status"):
+            stores = stores.listed()
+        filters = StoreFilter(request.query_params, queryset=stores)
+        if not filters.is_valid():
+            raise ValidationError(filters.errors)
+        page = StoreCursor()
+        page.ordering = ordering_of(request.query_params.get("ordering", "-created_at"))
+        page.get_ordering = lambda *_: page.ordering  # type: ignore[method-assign] # validated above
+        rows = page.paginate_queryset(filters.qs, request, view=self)
+        return page.get_paginated_response(StoreOutput(rows, many=True).data)
+
+    @extend_schema(request=StoreInput, responses={202: StoreOutput, 400: OpenApiResponse(), 409: OpenApiResponse()})
+    def post(self, request: Request) -> Response:
+        """Accept a new store; the work goes on after the answer. Follow it at ``Location``."""
+        given = StoreInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        store = services.create_store(
+            owner=request.user,
+            wish=given.to_wish(default_email=request.user.email),
+            actor=actor_of(request),
+            now=timezone.now(),
+        )
+        return _accepted(request, store)
+
+
+class StoreDetail(APIView):
+    """One store."""
+
+    @extend_schema(responses=StoreOutput)
+    def get(self, request: Request, store_id: UUID) -> Response:
+        """Return the store; 304 when ``If-None-Match`` names its version."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        if request.headers.get("If-None-Match") == etag(store):
+            return tagged(Response(status=304), store)
+        return tagged(Response(_represent(store)), store)
+
+    @extend_schema(
+        request=StoreChangeInput, parameters=[_IF_MATCH], responses={200: StoreOutput, 202: StoreOutput, 412: OpenApiResponse()}
+    )
+    def patch(self, request: Request, store_id: UUID) -> Response:
+        """Change the store that was read as ``If-Match``; 202 when an upgrade has to make it true."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        version = wanted_version(request, required=True)
+        given = StoreChangeInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        changed = services.change_store(
+            store=store,
+            version=version or 0,
+            changes=given.validated_data,
+            actor=actor_of(request),
+            now=timezone.now(),
+        )
+        if changed.is_settled:
+            return tagged(Response(_represent(changed)), changed)
+        return _accepted(request, changed)
+
+    @extend_schema(request=None, parameters=[_IF_MATCH], responses={202: StoreOutput})
+    def delete(self, request: Request, store_id: UUID) -> Response:
+        """Delete the store with everything in it. Delete wins over any job; ``If-Match`` is honoured, not required."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        version = wanted_version(request, required=False)
+        return _accepted(
+            request, services.delete_store(store=store, version=version, actor=actor_of(request), now=timezone.now())
+        )
+
+
+class StoreRetry(APIView):
+    """The failed job of one store."""
+
+    @extend_schema(request=None, responses={202: StoreOutput, 409: OpenApiResponse()})
+    def post(self, request: Request, store_id: UUID) -> Response:
+        """Begin the failed job anew; what it had done already is found done."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        return _accepted(request, services.retry_store(store=store, actor=actor_of(request), now=timezone.now()))
+
+
+class StoreEvents(APIView):
+    """The timeline of one store."""
+
+    @extend_schema(responses=EventOutput(many=True))
+    def get(self, request: Request, store_id: UUID) -> Response:
+        """List the store's events, newest first."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        page = EventCursor()
+        rows = page.paginate_queryset(Event.objects.filter(store=store), request, view=self)
+        return page.get_paginated_response(EventOutput(rows, many=True).data)
+
+
+class StoreJobs(APIView):
+    """The jobs of one store."""
+
+    @extend_schema(responses=JobOutput(many=True))
+    def get(self, request: Request, store_id: UUID) -> Response:
+        """List the store's jobs with their steps, newest first."""
+        store = get_object_or_404(visible_stores(request), pk=store_id)
+        page = JobCursor()
+        rows = page.paginate_queryset(Job.objects.filter(store=store).prefetch_related("steps"), request, view=self)
+        return page.get_paginated_response(JobOutput(rows, many=True).data)
+
+
+class StoreJob(APIView):
+    """One job of one store."""
+
+    @extend_schema(responses=JobOutput)
+    def get(self, request: Request, store_id: UUID, job_id: UUID) -> Response:
+        """Return the job with its steps."""
+        jobs = Job.objects.visible_to(request.user).prefetch_related("steps")
+        return Response(JobOutput(get_object_or_404(jobs, pk=job_id, store_id=store_id)).data)

@@ -1,0 +1,11 @@
+"""The Celery application: ``celery -A storeplatform worker|beat|flower``."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "storeplatform.settings.dev")
+
+app = Celery("storeplatform")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["provisioning"])

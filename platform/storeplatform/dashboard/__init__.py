@@ -1,0 +1,1 @@
+"""The operators' pages: Django templates and HTMX, without a build step."""

@@ -1,0 +1,93 @@
+"""Forms of the dashboard; every text is cleaned where the API cleans it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib.auth.forms import AuthenticationForm
+
+from provisioning.engines import all_engines
+from provisioning.services import StoreWish
+from stores import naming
+from stores.models import Plan, StoreStatus
+
+
+class _CleanField(forms.CharField):
+    def __init__(self, clean: Callable[[str], str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._clean = clean
+
+    def clean(self, value: Any) -> str:
+        text = super().clean(value)
+        return self._clean(text) if text else ""
+
+
+class LoginForm(AuthenticationForm):
+    """Login with the browser's own helpers switched on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].widget.attrs["autocomplete"] = "username"
+
+
+class StoreForm(forms.Form):
+    """A new store."""
+
+    name = _CleanField(
+        naming.clean_name, max_length=naming.NAME_MAX_LENGTH, help_text="a to z, 0 to 9 and hyphens; unique among your stores"
+    )
+    display_name = _CleanField(
+        naming.clean_display_name, required=False, help_text="What shoppers read; the name if you leave it empty"
+    )
+    engine = forms.ChoiceField(widget=forms.RadioSelect)
+    plan = forms.ModelChoiceField(queryset=Plan.objects.none(), widget=forms.RadioSelect, empty_label=None)
+    admin_email = forms.EmailField(help_text="The shop's administrator")
+    domain = _CleanField(naming.clean_domain, required=False, help_text="Only where stores are published by Ingress")
+    currency = forms.RegexField(r"^[A-Z]{3}$", initial="EUR", help_text="As in EUR")
+    country = forms.RegexField(r"^[A-Z]{2}$", initial="DE", help_text="As in DE")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        engine, plan = self.fields["engine"], self.fields["plan"]
+        assert isinstance(engine, forms.ChoiceField)  # noqa: S101 (tells the type checker)
+        assert isinstance(plan, forms.ModelChoiceField)  # noqa: S101 (tells the type checker)
+        engine.choices = [(one.slug, f"{one.title}. {one.description}") for one in all_engines().values()]
+        plan.queryset = Plan.objects.filter(is_offered=True).order_by("position")
+        plan.label_from_instance = lambda one: f"{one.title}. {one.description}"  # type: ignore[method-assign]
+        for bound in self:
+            described = [f"help-{bound.name}"] if bound.help_text else []
+            described += [f"error-{bound.name}"] if self.is_bound and bound.errors else []
+            if described:
+                bound.field.widget.attrs["aria-describedby"] = " ".join(described)
+            if self.is_bound and bound.errors:
+                bound.field.widget.attrs["aria-invalid"] = "true"
+
+    def to_wish(self) -> StoreWish:
+        """Return the cleaned wish."""
+        given = self.cleaned_data
+        return StoreWish(
+            name=given["name"],
+            display_name=given["display_name"] or given["name"],
+            engine=given["engine"],
+            plan=given["plan"].pk,
+            admin_email=given["admin_email"],
+            domain=given["domain"],
+            currency=given["currency"],
+            country=given["country"],
+        )
+
+
+class FilterForm(forms.Form):
+    """Filters of the list."""
+
+    q = forms.CharField(required=False, label="Search", widget=forms.SearchInput(attrs={"placeholder": "Name or domain"}))
+    status = forms.ChoiceField(required=False, choices=[("", "Any status"), *StoreStatus.choices])
+    engine = forms.ChoiceField(required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        engine = self.fields["engine"]
+        assert isinstance(engine, forms.ChoiceField)  # noqa: S101 (tells the type checker)
+        engine.choices = [("", "Any engine"), *((one.slug, one.title) for one in all_engines().values())]

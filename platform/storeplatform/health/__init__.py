@@ -1,0 +1,1 @@
+"""Whether the process lives (``/health``) and whether it can serve (``/ready``)."""

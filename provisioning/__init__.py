@@ -1,0 +1,1 @@
+"""How stores are made: jobs, their steps, and what drives Helm and Kubernetes."""

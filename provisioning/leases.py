@@ -1,0 +1,127 @@
+"""Who holds a job: claimed by compare-and-set, kept alive while a long call runs, fenced at every write."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID, uuid4
+
+import structlog
+from django.db import DatabaseError, connection, transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
+
+from provisioning.models import Job, JobState
+from provisioning.outcomes import LostLeaseError
+from stores.models import Store
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+#: How often a held job is looked at while a long call runs: this soon a delete stops a running program.
+_LOOK_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one job until it ends or is lost. ``fence`` is the claim's number."""
+
+    job_id: UUID
+    store_id: UUID
+    fence: int
+    time: timedelta
+
+
+def claim(job_id: UUID, *, holder: str, lease_time: timedelta, now: datetime) -> Lease | None:
+    """Take the job if it is due and nobody holds it; ``None`` when somebody got there first or nothing is due."""
+    token = f"{holder}/{uuid4().hex[:12]}"
+    taken = (
+        Job.objects.claimable(now)
+        .filter(pk=job_id)
+        .update(
+            state=JobState.RUNNING,
+            fence=F("fence") + 1,
+            version=F("version") + 1,
+            holder=token,
+            lease_until=now + lease_time,
+            rung_at=None,
+            started_at=Coalesce(F("started_at"), now),
+        )
+    )
+    if not taken:
+        return None
+    job = Job.objects.filter(pk=job_id, holder=token).only("store_id", "fence").first()
+    return Lease(job_id, job.store_id, job.fence, lease_time) if job else None
+
+
+@contextmanager
+def fenced(lease: Lease) -> Iterator[tuple[Job, Store]]:
+    """Yield the locked job and store in a transaction. Every write of a step happens in one.
+
+    Raises:
+        LostLeaseError: Somebody else claimed the job, or a delete superseded it.
+    """
+    with transaction.atomic():
+        # The store's row first, everywhere: two transactions that lock both then never wait for each other.
+        store = Store.objects.select_for_update().get(pk=lease.store_id)
+        job = (
+            Job.objects.select_for_update()
+            .filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING)
+            .first()
+        )
+        if job is None:
+            raise LostLeaseError
+        yield job, store
+
+
+def extend(lease: Lease, *, now: datetime) -> bool:
+    """Prolong the lease from ``now``; ``False`` when it is lost."""
+    held = Job.objects.filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING)
+    return bool(held.update(lease_until=now + lease.time))
+
+
+class Heartbeat:
+    """Keeps a lease alive from a thread of its own while a long call runs, and tells when it is lost."""
+
+    def __init__(self, lease: Lease, clock: Clock) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._lost = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def is_lost(self) -> bool:
+        """Whether somebody else holds the job now."""
+        return self._lost.is_set()
+
+    def _beat(self) -> None:
+        held_until = self._clock() + self._lease.time
+        try:
+            while not self._stop.wait(_LOOK_SECONDS):
+                try:
+                    now = self._clock()
+                    if not extend(self._lease, now=now):
+                        self._lost.set()
+                        return
+                    held_until = now + self._lease.time
+                except DatabaseError:
+                    log.warning("lease_not_extended", job_id=str(self._lease.job_id))
+                    connection.close()
+                    if self._clock() >= held_until:
+                        self._lost.set()
+                        return
+        finally:
+            connection.close()

@@ -1,0 +1,42 @@
+"""The workflows: for each kind of job its steps, in order, and what the store becomes before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from provisioning.models import JobKind
+from provisioning.workflows.base import Step, StepContext, Workflow
+from provisioning.workflows.expose import DISCOVER_ADDRESS, CHECK_STOREFRONT
+from provisioning.workflows.install import APPLY_RELEASE, CREATE_CREDENTIALS, PREPARE_NAMESPACE, WAIT_FOR_WORKLOADS
+from provisioning.workflows.uninstall import DELETE_NAMESPACE, UNINSTALL_RELEASE, WAIT_UNTIL_GONE
+from stores.models import StoreStatus
+
+__all__ = ["WORKFLOWS", "Step", "StepContext", "Workflow"]
+
+_APPLY: Final = (
+    PREPARE_NAMESPACE,
+    CREATE_CREDENTIALS,
+    APPLY_RELEASE,
+    WAIT_FOR_WORKLOADS,
+    DISCOVER_ADDRESS,
+    CHECK_STOREFRONT,
+)
+
+WORKFLOWS: Final[Mapping[JobKind, Workflow]] = MappingProxyType(
+    {
+        JobKind.INSTALL: Workflow(
+            steps=_APPLY, begins_as=StoreStatus.PROVISIONING, ends_as=StoreStatus.READY, fails_as=StoreStatus.FAILED
+        ),
+        JobKind.UPGRADE: Workflow(
+            steps=_APPLY, begins_as=StoreStatus.UPDATING, ends_as=StoreStatus.READY, fails_as=StoreStatus.FAILED
+        ),
+        JobKind.UNINSTALL: Workflow(
+            steps=(UNINSTALL_RELEASE, DELETE_NAMESPACE, WAIT_UNTIL_GONE),
+            begins_as=StoreStatus.DELETING,
+            ends_as=StoreStatus.DELETED,
+            fails_as=None,
+        ),
+    }
+)
