@@ -34,7 +34,9 @@ class StoreAdmin(ReadOnlyAdmin):
     def retry(self, request: HttpRequest, stores: QuerySet[Store]) -> None:
         """Begin the failed jobs of the chosen stores anew."""
         self._each(
-            request, stores, lambda store: services.retry_store(store=store, actor=_actor(request), now=timezone.now())
+            request,
+            stores,
+            lambda store: services.retry_store(store=store, actor=_actor(request), now=timezone.now()),
         )
 
     @admin.action(description="Delete with everything in it")
@@ -102,5 +104,7 @@ class ClusterAdmin(admin.ModelAdmin[Cluster]):
 
 def _actor(request: HttpRequest) -> Actor:
     return Actor(
-        name=request.user.get_username(), user_id=request.user.pk, address=request.META.get("REMOTE_ADDR") or None
+        name=request.user.get_username(),
+        user_id=request.user.pk,
+        address=request.META.get("REMOTE_ADDR") or None,
     )

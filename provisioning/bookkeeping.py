@@ -32,9 +32,7 @@ _NO_REASON: Final = {"reason": "", "message": "", "hint": ""}
 
 def open_job(store: Store, kind: JobKind, *, requested_by: str, now: datetime, due_at: datetime | None = None) -> Job:
     """Write down a new job with its steps. Call it inside the transaction that makes it necessary."""
-    job = Job.objects.create(
-        store=store, kind=kind, requested_by=requested_by, created_at=now, due_at=due_at or now
-    )
+    job = Job.objects.create(store=store, kind=kind, requested_by=requested_by, created_at=now, due_at=due_at or now)
     JobStep.objects.bulk_create(
         JobStep(job=job, position=position, name=step.name, title=step.title)
         for position, step in enumerate(WORKFLOWS[kind].steps, start=1)
@@ -123,7 +121,14 @@ def finish(lease: Lease, *, now: datetime) -> None:
         job.change(state=JobState.SUCCEEDED, finished_at=now, lease_until=None, holder="", evidence=[], **_NO_REASON)
         before = store.status
         store.move_to(status, at=now, **_NO_REASON, **gone)
-        _tell(store, job, now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}")
+        _tell(
+            store,
+            job,
+            now,
+            EventLevel.INFO,
+            f"STORE_{status.upper()}",
+            f"The store is {status.label.lower()}",
+        )
         _audit(store, before, now)
 
 
@@ -195,7 +200,12 @@ def _tell(store: Store, job: Job, now: datetime, level: EventLevel, code: str, m
 
 def _audit(store: Store, before: str, now: datetime) -> None:
     audit.record(
-        audit.PLATFORM, f"store.{store.status}", store, at=now, before={"status": before}, after={"status": store.status}
+        audit.PLATFORM,
+        f"store.{store.status}",
+        store,
+        at=now,
+        before={"status": before},
+        after={"status": store.status},
     )
 
 

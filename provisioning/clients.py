@@ -34,7 +34,10 @@ def _connect(kubeconfig: str, context: str, modified_ns: int) -> ClusterClients:
     return ClusterClients(
         kubernetes=Kubernetes.connect(path, context=context or None, timeout=settings.KUBERNETES_TIMEOUT),
         helm=Helm(
-            binary=Path(settings.HELM_BINARY), kubeconfig=path, context=context or None, timeout=settings.HELM_TIMEOUT
+            binary=Path(settings.HELM_BINARY),
+            kubeconfig=path,
+            context=context or None,
+            timeout=settings.HELM_TIMEOUT,
         ),
         storefront_timeout=settings.STOREFRONT_TIMEOUT,
     )

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from provisioning.adapters.kubernetes import Node
-from provisioning.adapters.local_clusters import LocalClusterError, k3d_address, kind_address, minikube_address
+from provisioning.adapters.local_clusters import (
+    LocalClusterError,
+    k3d_address,
+    kind_address,
+    minikube_address,
+)
 from provisioning.models import Cluster
 
 

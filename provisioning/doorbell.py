@@ -19,7 +19,12 @@ ADVANCE_TASK: Final = "provisioning.advance"
 
 #: After a failed ring this process rings no more for so long: requests do not queue up behind a dead broker.
 _QUIET_AFTER_FAILURE: Final = timedelta(seconds=5)
-_BOUNDS: Final = {"socket_timeout": 1, "socket_connect_timeout": 0.5, "max_retries": 0, "retry_on_timeout": False}
+_BOUNDS: Final = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 0.5,
+    "max_retries": 0,
+    "retry_on_timeout": False,
+}
 
 
 class _Quiet:

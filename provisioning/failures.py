@@ -55,7 +55,5 @@ def explain(error: Exception) -> Failure:
         return Failure(REASONS["CLUSTER_UNREACHABLE"], str(error), retryable=True, is_outage=True)
     for kind, code, retryable in _MEANING:
         if isinstance(error, kind):
-            return Failure(
-                REASONS[code], str(error), retryable, retry_after=getattr(error, "retry_after", None)
-            )
+            return Failure(REASONS[code], str(error), retryable, retry_after=getattr(error, "retry_after", None))
     return Failure(REASONS["INTERNAL"], type(error).__name__, retryable=True, is_bug=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 from uuid import UUID, uuid4
 
 import structlog
@@ -69,11 +69,7 @@ def fenced(lease: Lease) -> Iterator[tuple[Job, Store]]:
     with transaction.atomic():
         # The store's row first, everywhere: two transactions that lock both then never wait for each other.
         store = Store.objects.select_for_update().get(pk=lease.store_id)
-        job = (
-            Job.objects.select_for_update()
-            .filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING)
-            .first()
-        )
+        job = Job.objects.select_for_update().filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING).first()
         if job is None:
             raise LostLeaseError
         yield job, store
@@ -95,7 +91,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -32,7 +32,9 @@ class Cluster(models.Model):
     context = models.CharField(max_length=200, blank=True, help_text="Context in that file; empty: the current one.")
     exposure = models.CharField(max_length=16, choices=Exposure, default=Exposure.NODE_PORT)
     node_address = models.CharField(
-        max_length=253, blank=True, help_text="Where NodePorts answer; empty: found out by asking the cluster."
+        max_length=253,
+        blank=True,
+        help_text="Where NodePorts answer; empty: found out by asking the cluster.",
     )
     ingress_class = models.CharField(max_length=60, blank=True)
     ingress_domain = models.CharField(
@@ -53,6 +55,9 @@ class Placement(models.Model):
     namespace = models.CharField(max_length=63, unique=True)
     release = models.CharField(max_length=53, default="store")
     node_port = models.PositiveIntegerField(null=True, blank=True)
+    volumes = models.JSONField(
+        help_text="Sizes of the store's volumes by role; a volume keeps the size it was made with."
+    )
 
     def __str__(self) -> str:
         return f"{self.cluster}/{self.namespace}"
@@ -131,7 +136,9 @@ class Job(Versioned):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["store"], condition=Q(state__in=["queued", "running", "waiting"]), name="job_one_live_per_store"
+                fields=["store"],
+                condition=Q(state__in=["queued", "running", "waiting"]),
+                name="job_one_live_per_store",
             )
         ]
         indexes = [

@@ -24,6 +24,7 @@ def delay(attempt: int, failure: Failure, *, forever: bool, jitter: float) -> ti
     """
     if not forever and not failure.is_outage and (not failure.retryable or attempt >= MAX_ATTEMPTS):
         return None
-    backoff = min(_FIRST * 2 ** min(attempt - 1, 10), _LONGEST)
+    doublings: int = 2 ** min(attempt - 1, 10)
+    backoff = min(_FIRST * doublings, _LONGEST)
     spread = backoff * (0.75 + 0.5 * jitter)
     return max(spread, failure.retry_after or timedelta())

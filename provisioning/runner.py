@@ -17,7 +17,7 @@ from provisioning.clients import ClusterClients
 from provisioning.engines import all_engines
 from provisioning.failures import Failure, explain
 from provisioning.leases import Clock, Heartbeat, Lease, claim
-from provisioning.models import Cluster, Job, JobStep, Placement
+from provisioning.models import Cluster, Job, JobKind, JobStep, Placement
 from provisioning.outcomes import Done, LostLeaseError, Outcome
 from provisioning.retry import delay
 from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
@@ -56,12 +56,12 @@ class Runner:
             bookkeeping.finish(lease, now=self.clock())
             return False
         job, row = begun
-        workflow = WORKFLOWS[job.kind]
+        workflow = WORKFLOWS[JobKind(job.kind)]
         try:
             outcome = self._run(lease, job, row, workflow.step(row.name))
         except (LostLeaseError, DatabaseError):
             raise  # the database is the truth: without it nothing can be written down, and the lease will expire
-        except Exception as error:  # noqa: BLE001 (the edge of the worker loop: whatever happened is written down)
+        except Exception as error:
             self._record_failure(lease, job, row, workflow, explain(error), error)
             return False
         if isinstance(outcome, Done):

@@ -82,12 +82,14 @@ def create_store(*, owner: User, wish: StoreWish, actor: Actor, now: datetime) -
                 created_at=now,
                 updated_at=now,
             )
-            Placement.objects.create(store=store, cluster=_next_cluster(), namespace=f"store-{store.pk}")
+            Placement.objects.create(
+                store=store, cluster=_next_cluster(), namespace=f"store-{store.pk}", volumes=plan.spec["volumes"]
+            )
             job = bookkeeping.open_job(store, JobKind.INSTALL, requested_by=actor.name, now=now)
             audit.record(actor, "store.create", store, at=now, after=_public(store))
             doorbell.ring_after_commit(job.pk)
     except IntegrityError as error:
-        raise _refusal(error, wish.name) from error
+        raise _refusal(error) from error
     return store
 
 
@@ -127,7 +129,7 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, str], acto
                 current.change(updated_at=now, **fields)
             audit.record(actor, "store.change", current, at=now, before=before, after=_public(current))
     except IntegrityError as error:
-        raise _refusal(error, store.name) from error
+        raise _refusal(error) from error
     return current
 
 
@@ -149,7 +151,12 @@ def delete_store(*, store: Store, version: int | None, actor: Actor, now: dateti
         current.move_to(StoreStatus.DELETING, at=now, reason="", message="", hint="")
         job = bookkeeping.open_job(current, JobKind.UNINSTALL, requested_by=actor.name, now=now, due_at=due_at)
         audit.record(
-            actor, "store.delete", current, at=now, before={"status": before}, after={"status": current.status}
+            actor,
+            "store.delete",
+            current,
+            at=now,
+            before={"status": before},
+            after={"status": current.status},
         )
         doorbell.ring_after_commit(job.pk)
     return current
@@ -197,7 +204,7 @@ def _next_cluster() -> Cluster:
     return cluster
 
 
-def _refusal(error: IntegrityError, name: str) -> StoreError:
+def _refusal(error: IntegrityError) -> StoreError:
     """Return what a violated constraint means.
 
     Raises:
@@ -207,7 +214,7 @@ def _refusal(error: IntegrityError, name: str) -> StoreError:
     refusal = _REFUSALS.get(getattr(diagnostic, "constraint_name", None) or "")
     if refusal is None:
         raise error
-    return refusal(name)
+    return refusal(refusal.sentence)
 
 
 def _public(store: Store) -> dict[str, str]:

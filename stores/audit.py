@@ -41,7 +41,7 @@ def record(
         actor_name=actor.name,
         actor_id=actor.user_id,
         action=action,
-        object_type=target._meta.model_name,
+        object_type=target._meta.label_lower,
         object_id=str(target.pk),
         address=actor.address,
         request_id=actor.request_id,

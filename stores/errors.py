@@ -9,6 +9,7 @@ class StoreError(Exception):
     """A request that the domain refuses. ``field`` names the input at fault, if one is."""
 
     code: ClassVar[str] = "store_error"
+    sentence: ClassVar[str] = "The request was refused."
     hint: ClassVar[str] = ""
     field: ClassVar[str | None] = None
 
@@ -31,6 +32,7 @@ class NameTakenError(StoreError):
     """Another live store of the same owner has this name."""
 
     code = "name_taken"
+    sentence = "Another store of yours has this name."
     hint = "Choose another name, or delete the store that has it: a name is free as soon as its store is deleted."
     field = "name"
 
@@ -39,6 +41,7 @@ class DomainTakenError(StoreError):
     """Another live store is reachable under this domain."""
 
     code = "domain_taken"
+    sentence = "Another store has this domain."
     hint = "Choose another domain, or take it off the other store first."
     field = "domain"
 

@@ -147,7 +147,9 @@ class Store(Versioned):
             pgtrigger.FSM(
                 name="status_fsm",
                 field="status",
-                transitions=[(before.value, after.value) for before in TRANSITIONS for after in sorted(TRANSITIONS[before])],
+                transitions=[
+                    (before.value, after.value) for before in TRANSITIONS for after in sorted(TRANSITIONS[before])
+                ],
             )
         ]
 

@@ -1,1 +1,1 @@
-"""The outside world on one machine: servers, a Kubernetes cluster and their supervisor. Imports nothing of the product."""
+"""The outside world on one machine: servers, a cluster and their supervisor. Imports nothing of the product."""

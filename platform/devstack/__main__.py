@@ -50,7 +50,9 @@ def _serve(kubeconfig: Path | None, *, with_store: bool) -> None:
         cluster = external.named_cluster(kubeconfig)
         if cluster is None:
             for context in external.local_clusters():
-                console.print(f"A local cluster is configured, {context}; to use it: KUBECONFIG=~/.kube/config make demo")
+                console.print(
+                    f"A local cluster is configured, {context}; to use it: KUBECONFIG=~/.kube/config make demo"
+                )
         stack = Stack(State(ROOT / ".state"), console.print, kubeconfig=cluster)
         stack.start()
         failed: list[DevstackError] = []

@@ -69,7 +69,10 @@ class Demo:
             ("status", store["status"]),
             ("URL", store["url"]),
             ("admin URL", store["admin_url"]),
-            ("admin login", f"{store['credentials']['admin_user']}, password by:\n{store['credentials']['command']}"),
+            (
+                "admin login",
+                f"{store['credentials']['admin_user']}, password by:\n{store['credentials']['command']}",
+            ),
             ("dashboard", f"{self.url}/ (login in .state/connection.env)"),
             ("Flower", f"{flower} (the same login)"),
         ):
@@ -79,7 +82,8 @@ class Demo:
     def _show_progress(self, store: dict[str, Any]) -> None:
         jobs = self._call("GET", store["links"]["jobs"])["results"]
         for step in jobs[0]["steps"] if jobs else []:
-            line = f"  {step['position']}. {step['title']}: {step['state']}{', ' + step['detail'] if step['detail'] else ''}"
+            told = f", {step['detail']}" if step["detail"] else ""
+            line = f"  {step['position']}. {step['title']}: {step['state']}{told}"
             if step["state"] != "pending" and line not in self._said:
                 self._said.add(line)
                 self.console.print(line, markup=False, highlight=False)
@@ -95,6 +99,8 @@ class Demo:
             with urllib.request.urlopen(call, timeout=20) as answer:  # noqa: S310
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            raise DevstackError(f"{method} {path} answered {error.code}: {error.read().decode(errors='replace')}") from error
+            raise DevstackError(
+                f"{method} {path} answered {error.code}: {error.read().decode(errors='replace')}"
+            ) from error
         except OSError as error:
             raise DevstackError(f"the platform does not answer at {self.url}: {error}") from error

@@ -22,7 +22,7 @@ def named_cluster(given: Path | None) -> Path | None:
     if wanted is None:
         return None
     path = wanted.expanduser().absolute()
-    ask = [programs.kubectl(), "--kubeconfig", path, "--request-timeout=5s", "get", "--raw=/version"]
+    ask: list[str | Path] = [programs.kubectl(), "--kubeconfig", path, "--request-timeout=5s", "get", "--raw=/version"]
     done = subprocess.run(ask, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DevstackError(
@@ -33,7 +33,7 @@ def named_cluster(given: Path | None) -> Path | None:
 
 
 def local_clusters(config: Path | None = None) -> list[str]:
-    """Return the contexts of local clusters (kind, minikube, k3d) in the user's own kubeconfig; nothing is asked of them."""
+    """Return the contexts of kind, minikube and k3d in the user's own kubeconfig; nothing is asked of them."""
     path = config or Path.home() / ".kube" / "config"
     try:
         contexts = (yaml.safe_load(path.read_text()) or {}).get("contexts") or []

@@ -109,13 +109,17 @@ class PostgresServer:
             death_signal=signal.SIGINT,
         )
         wait_until(
-            self.is_ready, timeout=timedelta(seconds=40), what=f"PostgreSQL {self.name}", process=self.process, log=self.log
+            self.is_ready,
+            timeout=timedelta(seconds=40),
+            what=f"PostgreSQL {self.name}",
+            process=self.process,
+            log=self.log,
         )
         return self.process
 
     def is_ready(self) -> bool:
         """Whether the server takes connections."""
-        ask = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ask: list[str | Path] = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ask, check=False).returncode == 0
 
     def stop(self) -> None:
@@ -179,7 +183,12 @@ def _programs(root: Path, user: tuple[int, int] | None) -> Path:
 def _reachable(program: Path, user: tuple[int, int]) -> bool:
     try:
         done = subprocess.run(
-            [program, "--version"], user=user[0], group=user[1], extra_groups=(), capture_output=True, check=False
+            [program, "--version"],
+            user=user[0],
+            group=user[1],
+            extra_groups=(),
+            capture_output=True,
+            check=False,
         )
     except PermissionError:
         return False
@@ -192,7 +201,9 @@ def reachable_root(wanted: Path) -> Path:
     if user is None:
         return wanted
     wanted.mkdir(parents=True, exist_ok=True)
-    ask = subprocess.run(["test", "-x", str(wanted)], user=user[0], group=user[1], extra_groups=(), check=False)
+    ask = subprocess.run(
+        ["/usr/bin/test", "-x", str(wanted)], user=user[0], group=user[1], extra_groups=(), check=False
+    )
     if ask.returncode == 0:
         return wanted
     import hashlib

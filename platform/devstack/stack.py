@@ -92,7 +92,9 @@ class Stack:
                 self._revive(part, now)
             for server in (self._primary, self._replica):
                 if server and server.process and server.process.poll() is not None:
-                    self.say(f"PostgreSQL {server.name} ended with status {server.process.returncode}; starting it again")
+                    self.say(
+                        f"PostgreSQL {server.name} ended with status {server.process.returncode}; starting it again"
+                    )
                     server.start()
             time.sleep(0.2)
 
@@ -137,7 +139,11 @@ class Stack:
         for part in parts:
             if part.ready:
                 wait_until(
-                    part.ready, timeout=timedelta(seconds=60), what=part.name, process=part.process, log=self._log(part)
+                    part.ready,
+                    timeout=timedelta(seconds=60),
+                    what=part.name,
+                    process=part.process,
+                    log=self._log(part),
                 )
 
     def _start_cluster(self) -> Path:
@@ -257,7 +263,14 @@ class Stack:
             "OPERATOR_PASSWORD": self.state.secret("operator"),
             **{
                 name: self.env[name]
-                for name in ("FLOWER_URL", "DATABASE_URL", "DATABASE_REPLICA_URL", "REDIS_URL", "VAULT_ADDR", "HELM_BINARY")
+                for name in (
+                    "FLOWER_URL",
+                    "DATABASE_URL",
+                    "DATABASE_REPLICA_URL",
+                    "REDIS_URL",
+                    "VAULT_ADDR",
+                    "HELM_BINARY",
+                )
             },
         }
 

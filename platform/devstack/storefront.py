@@ -94,7 +94,14 @@ class _Answer(tornado.web.RequestHandler):
             items.append(item)
         self.set_status(status)
         self.set_header("Cart-Token", token)
-        self.finish({"items": items, "payment_methods": ["cod"], "needs_shipping": True, "shipping_rates": [{"rate": "flat"}]})
+        self.finish(
+            {
+                "items": items,
+                "payment_methods": ["cod"],
+                "needs_shipping": True,
+                "shipping_rates": [{"rate": "flat"}],
+            }
+        )
 
 
 @dataclass

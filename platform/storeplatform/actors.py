@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import structlog
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from rest_framework.request import Request
 
+from storeplatform.accounts.models import User
 from stores.audit import Actor
+
+
+def user_of(request: HttpRequest | Request) -> User:
+    """Return the user of an authenticated request.
+
+    Raises:
+        PermissionDenied: Nobody is logged in; the view forgot to demand it.
+    """
+    if not isinstance(request.user, User):
+        raise PermissionDenied
+    return request.user
 
 
 def actor_of(request: HttpRequest | Request) -> Actor:

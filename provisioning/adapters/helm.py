@@ -85,19 +85,33 @@ class HelmNamespaceTerminatingError(HelmError):
 
 #: First match wins. Every pattern has a test with Helm's real output.
 KNOWN_FAILURES: Final[tuple[tuple[re.Pattern[str], type[HelmError]], ...]] = (
-    (re.compile(r"kubernetes cluster unreachable|connection refused|no route to host|i/o timeout|TLS handshake"
-                r"|connection reset|context deadline exceeded|unexpected EOF|the server is currently unable", re.I),
-     HelmClusterUnreachableError),
+    (
+        re.compile(
+            r"kubernetes cluster unreachable|connection refused|no route to host|i/o timeout|TLS handshake"
+            r"|connection reset|context deadline exceeded|unexpected EOF|the server is currently unable",
+            re.IGNORECASE,
+        ),
+        HelmClusterUnreachableError,
+    ),
     (re.compile(r"release: not found"), ReleaseNotFoundError),
     (re.compile(r"another operation .* is in progress"), ReleaseBusyError),
     (re.compile(r"because it is being terminated"), HelmNamespaceTerminatingError),
     (re.compile(r"exceeded quota"), HelmQuotaExceededError),
-    (re.compile(r"values don't meet the specifications|execution error at|parse error|error converting YAML"
-                r"|template: |Chart\.yaml file is missing|chart requires kubeVersion"), ChartInvalidError),
-    (re.compile(r"invalid ownership metadata|cannot be imported|conflict occurred while applying"),
-     ResourceConflictError),
-    (re.compile(r"is forbidden: .*(violates|denied)|admission webhook|ValidatingAdmissionPolicy"),
-     HelmAdmissionDeniedError),
+    (
+        re.compile(
+            r"values don't meet the specifications|execution error at|parse error|error converting YAML"
+            r"|template: |Chart\.yaml file is missing|chart requires kubeVersion"
+        ),
+        ChartInvalidError,
+    ),
+    (
+        re.compile(r"invalid ownership metadata|cannot be imported|conflict occurred while applying"),
+        ResourceConflictError,
+    ),
+    (
+        re.compile(r"is forbidden: .*(violates|denied)|admission webhook|ValidatingAdmissionPolicy"),
+        HelmAdmissionDeniedError,
+    ),
 )
 
 
@@ -208,11 +222,14 @@ class Helm:
     def _environment(self, home: str) -> dict[str, str]:
         # Nothing is inherited but what Helm needs: no secret of ours reaches it or its plugins.
         context = {"HELM_KUBECONTEXT": self.context} if self.context else {}
-        return {"PATH": os.environ.get("PATH", ""), "HOME": home, "KUBECONFIG": str(self.kubeconfig), **context}
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": home,
+            "KUBECONFIG": str(self.kubeconfig),
+            **context,
+        }
 
-    def _communicate(
-        self, child: subprocess.Popen[str], stdin: str, cancelled: Callable[[], bool]
-    ) -> tuple[str, str]:
+    def _communicate(self, child: subprocess.Popen[str], stdin: str, cancelled: Callable[[], bool]) -> tuple[str, str]:
         ended_because: list[HelmError] = []
         finished = threading.Event()
 

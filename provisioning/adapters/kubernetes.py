@@ -30,13 +30,13 @@ from provisioning.adapters.kubernetes_objects import (
     Service,
     ServicePort,
     Snapshot,
-    Warning,
+    WarningEvent,
     Workload,
 )
 
 __all__ = [
     "Change", "Claim", "Container", "Kubernetes", "Namespace", "Node", "Pod", "Revision", "Service", "ServicePort",
-    "Snapshot", "Warning", "Workload",
+    "Snapshot", "WarningEvent", "Workload",
 ]  # fmt: skip
 
 _MANAGER: Final = "storeplatform"
@@ -120,9 +120,7 @@ class Kubernetes:
         except (NotFoundError, ConflictError):
             return
 
-    def create_secret(
-        self, namespace: str, name: str, *, data: Mapping[str, str], labels: Mapping[str, str]
-    ) -> bool:
+    def create_secret(self, namespace: str, name: str, *, data: Mapping[str, str], labels: Mapping[str, str]) -> bool:
         """Create a Secret. Returns ``False`` when it is there already; it is never overwritten."""
         body = {
             "apiVersion": "v1",
@@ -157,24 +155,24 @@ class Kubernetes:
     def snapshot(self, namespace: str) -> Snapshot:
         """Return what tells why the namespace is, or is not, ready."""
         owned = ("Deployment", "StatefulSet", "Job")
-        everything = [
-            (kind, item) for kind in owned for item in self._list(_path(kind, namespace=namespace))
-        ]
+        everything = [(kind, item) for kind in owned for item in self._list(_path(kind, namespace=namespace))]
         # A Job that a CronJob made is routine work: the store does not depend on it.
         workloads = [(kind, item) for kind, item in everything if not item["metadata"].get("ownerReferences")]
         warnings = self._list(_path("Event", namespace=namespace), fieldSelector="type=Warning")
         return Snapshot(
             workloads=tuple(Workload.read(kind, item) for kind, item in workloads),
             pods=tuple(Pod.read(item) for item in self._list(_path("Pod", namespace=namespace))),
-            claims=tuple(
-                Claim.read(item) for item in self._list(_path("PersistentVolumeClaim", namespace=namespace))
-            ),
-            warnings=tuple(Warning.read(item) for item in warnings),
+            claims=tuple(Claim.read(item) for item in self._list(_path("PersistentVolumeClaim", namespace=namespace))),
+            warnings=tuple(WarningEvent.read(item) for item in warnings),
         )
 
     def pod_log_tail(self, namespace: str, pod: str, *, container: str | None, lines: int) -> str:
         """Return the last lines of a pod's log, at most 8 KiB; ``""`` when there is none."""
-        query = {"tailLines": str(lines), "limitBytes": "8192", **({"container": container} if container else {})}
+        query = {
+            "tailLines": str(lines),
+            "limitBytes": "8192",
+            **({"container": container} if container else {}),
+        }
         try:
             return self._text("GET", f"{_path('Pod', namespace=namespace, name=pod)}/log", query=query)
         except Exception as error:
@@ -185,7 +183,9 @@ class Kubernetes:
     def revisions(self, namespace: str, release: str) -> list[Revision]:
         """Return the revisions of a Helm release, oldest first."""
         secrets = self._list(
-            _path("Secret", namespace=namespace), accept=_METADATA_ONLY, labelSelector=f"owner=helm,name={release}"
+            _path("Secret", namespace=namespace),
+            accept=_METADATA_ONLY,
+            labelSelector=f"owner=helm,name={release}",
         )
         return sorted((Revision.read(item) for item in secrets), key=lambda revision: revision.number)
 
@@ -303,7 +303,9 @@ class Kubernetes:
 
         settings, pool = self._client.configuration, self._client.rest_client.pool_manager
         headers = {"Accept": accept or "application/json", "User-Agent": _MANAGER}
-        token = settings.get_api_key_with_prefix("BearerToken", alias="authorization") or settings.get_basic_auth_token()
+        token = (
+            settings.get_api_key_with_prefix("BearerToken", alias="authorization") or settings.get_basic_auth_token()
+        )
         if token:
             headers["Authorization"] = token
         if body is not None:

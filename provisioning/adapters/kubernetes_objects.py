@@ -167,7 +167,7 @@ class Pod:
     def read(cls, item: Json) -> Pod:
         """Read one from the API's JSON."""
         status = item.get("status") or {}
-        owner = next(iter(_meta(item).get("ownerReferences") or []), {})
+        owner: Json = next(iter(_meta(item).get("ownerReferences") or []), {})
         scheduled = _condition(item, "PodScheduled")
         told = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
         return cls(
@@ -208,7 +208,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Warning:  # noqa: A001 (what Kubernetes calls it)
+class WarningEvent:
     """A Warning event of the namespace."""
 
     object_kind: str
@@ -217,7 +217,7 @@ class Warning:  # noqa: A001 (what Kubernetes calls it)
     message: str
 
     @classmethod
-    def read(cls, item: Json) -> Warning:
+    def read(cls, item: Json) -> WarningEvent:
         """Read one from the API's JSON."""
         about = item.get("involvedObject") or {}
         return cls(about.get("kind", ""), about.get("name", ""), item.get("reason", ""), item.get("message", ""))
@@ -230,7 +230,7 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     pods: tuple[Pod, ...]
     claims: tuple[Claim, ...]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[WarningEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class ReleaseOrder:
     """Everything an engine needs to write a release's values; holds no secret.
 
     ``host`` is the store's name in DNS under Ingress and ``""`` under NodePort; ``node_port`` is the port the
-    store keeps, once it has one; ``plan`` is :attr:`stores.models.Plan.spec`.
+    store keeps, once it has one; ``plan`` is :attr:`stores.models.Plan.spec`; ``volumes`` are sizes by role.
     """
 
     store_id: str
@@ -35,6 +35,7 @@ class ReleaseOrder:
     currency: str
     country: str
     plan: Mapping[str, Any]
+    volumes: Mapping[str, str]
     labels: Mapping[str, str]
     host: str = ""
     ingress_class: str = ""

@@ -10,11 +10,9 @@ from provisioning.adapters.shop import Answer, ShopClient
 from provisioning.engines.base import CREDENTIALS_SECRET, Engine, NotSellingError, ReleaseOrder
 
 _ALPHABET: Final = string.ascii_letters + string.digits
-_SALTS: Final = ("auth-key", "secure-auth-key", "logged-in-key", "nonce-key") + (
-    "auth-salt",
-    "secure-auth-salt",
-    "logged-in-salt",
-    "nonce-salt",
+_SALTS: Final = (
+    *("auth-key", "secure-auth-key", "logged-in-key", "nonce-key"),
+    *("auth-salt", "secure-auth-salt", "logged-in-salt", "nonce-salt"),
 )
 _API: Final = "/wp-json/wc/store/v1"
 
@@ -42,7 +40,7 @@ class WooCommerce(Engine):
 
     def values(self, order: ReleaseOrder) -> dict[str, Any]:
         """Return the complete values of ``helm/woocommerce``."""
-        components, volumes = order.plan["components"], order.plan["volumes"]
+        components, volumes = order.plan["components"], order.volumes
         scheme = "https" if order.tls_issuer else "http"
         return {
             "commonLabels": dict(order.labels),
@@ -88,7 +86,9 @@ class WooCommerce(Engine):
             raise NotSellingError("the cart gives no Cart-Token")
         filled = _expect(
             shop.post(
-                f"{_API}/cart/add-item", json={"id": sellable[0]["id"], "quantity": 1}, headers={"Cart-Token": token}
+                f"{_API}/cart/add-item",
+                json={"id": sellable[0]["id"], "quantity": 1},
+                headers={"Cart-Token": token},
             ),
             201,
             "the product cannot be put into the cart",

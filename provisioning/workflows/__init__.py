@@ -8,8 +8,13 @@ from typing import Final
 
 from provisioning.models import JobKind
 from provisioning.workflows.base import Step, StepContext, Workflow
-from provisioning.workflows.expose import DISCOVER_ADDRESS, CHECK_STOREFRONT
-from provisioning.workflows.install import APPLY_RELEASE, CREATE_CREDENTIALS, PREPARE_NAMESPACE, WAIT_FOR_WORKLOADS
+from provisioning.workflows.expose import CHECK_STOREFRONT, DISCOVER_ADDRESS
+from provisioning.workflows.install import (
+    APPLY_RELEASE,
+    CREATE_CREDENTIALS,
+    PREPARE_NAMESPACE,
+    WAIT_FOR_WORKLOADS,
+)
 from provisioning.workflows.uninstall import DELETE_NAMESPACE, UNINSTALL_RELEASE, WAIT_UNTIL_GONE
 from stores.models import StoreStatus
 
@@ -27,10 +32,16 @@ _APPLY: Final = (
 WORKFLOWS: Final[Mapping[JobKind, Workflow]] = MappingProxyType(
     {
         JobKind.INSTALL: Workflow(
-            steps=_APPLY, begins_as=StoreStatus.PROVISIONING, ends_as=StoreStatus.READY, fails_as=StoreStatus.FAILED
+            steps=_APPLY,
+            begins_as=StoreStatus.PROVISIONING,
+            ends_as=StoreStatus.READY,
+            fails_as=StoreStatus.FAILED,
         ),
         JobKind.UPGRADE: Workflow(
-            steps=_APPLY, begins_as=StoreStatus.UPDATING, ends_as=StoreStatus.READY, fails_as=StoreStatus.FAILED
+            steps=_APPLY,
+            begins_as=StoreStatus.UPDATING,
+            ends_as=StoreStatus.READY,
+            fails_as=StoreStatus.FAILED,
         ),
         JobKind.UNINSTALL: Workflow(
             steps=(UNINSTALL_RELEASE, DELETE_NAMESPACE, WAIT_UNTIL_GONE),

@@ -48,9 +48,15 @@ def diagnose(snapshot: Snapshot, *, for_so_long: timedelta) -> Finding | None:
     for rule in _RULES:
         for finding in rule.find(snapshot):
             return Finding(
-                finding.reason, finding.detail, finding.evidence, finding.pod, is_final=for_so_long > rule.patience
+                finding.reason,
+                finding.detail,
+                finding.evidence,
+                finding.pod,
+                is_final=for_so_long > rule.patience,
             )
-    waiting = ", ".join(f"{w.kind} {w.name} {w.ready}/{w.desired}" for w in missing) or "the cluster has made nothing yet"
+    waiting = (
+        ", ".join(f"{w.kind} {w.name} {w.ready}/{w.desired}" for w in missing) or "the cluster has made nothing yet"
+    )
     return Finding("STARTING", f"waiting for {waiting}")
 
 
@@ -81,7 +87,11 @@ def _refused(reason: str, *marks: str) -> Callable[[Snapshot], Iterator[Finding]
         for warning in snapshot.warnings:
             owner = any(warning.object_name.startswith(name) for name in lacking)
             if warning.reason == "FailedCreate" and owner and any(mark in warning.message for mark in marks):
-                yield Finding(reason, f"{warning.object_kind} {warning.object_name} cannot make its pod", (warning.message,))
+                yield Finding(
+                    reason,
+                    f"{warning.object_kind} {warning.object_name} cannot make its pod",
+                    (warning.message,),
+                )
 
     return find
 
@@ -123,7 +133,10 @@ _RULES: Final = (
     _Rule(_failed_jobs, timedelta(0)),
     _Rule(_pulls, timedelta(minutes=3)),
     _Rule(_refused("QUOTA_EXCEEDED", "exceeded quota"), timedelta(minutes=2)),
-    _Rule(_refused("ADMISSION_DENIED", "violates PodSecurity", "admission webhook", "denied"), timedelta(minutes=1)),
+    _Rule(
+        _refused("ADMISSION_DENIED", "violates PodSecurity", "admission webhook", "denied"),
+        timedelta(minutes=1),
+    ),
     # A claim may wait for its pod to be scheduled, so the pod's trouble comes first.
     _Rule(_unschedulable, _NO_HURRY),
     _Rule(_pending_claims, _NO_HURRY),

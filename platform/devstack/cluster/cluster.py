@@ -102,10 +102,21 @@ class DevCluster:
         self._children.clear()
 
     def _start_parts(self) -> None:
-        self._spawn("etcd", self.programs / "devcluster", "etcd", self.state / "etcd", self._port("etcd"), self._port("peer"))
+        self._spawn(
+            "etcd",
+            self.programs / "devcluster",
+            "etcd",
+            self.state / "etcd",
+            self._port("etcd"),
+            self._port("peer"),
+        )
         self._spawn("apiserver", self.programs / "devcluster", "kube-apiserver", *self._apiserver_flags())
         wait_until(
-            self._api_is_ready, timeout=_START, what="the API server", process=self._children[-1][1], log=self._log("apiserver")
+            self._api_is_ready,
+            timeout=_START,
+            what="the API server",
+            process=self._children[-1][1],
+            log=self._log("apiserver"),
         )
         config = f"--kubeconfig={self.kubeconfig}"
         self._spawn("controller-manager", self.programs / "devcluster", "kube-controller-manager", config,
@@ -122,7 +133,11 @@ class DevCluster:
                     f"--tls-private-key-file={self.state / 'kubelet.key'}",
                     f"--config={self.state / 'stages.yaml'}")  # fmt: skip
         wait_until(
-            self._node_is_ready, timeout=_START, what="the simulated node", process=self._children[-1][1], log=self._log("kwok")
+            self._node_is_ready,
+            timeout=_START,
+            what="the simulated node",
+            process=self._children[-1][1],
+            log=self._log("kwok"),
         )
 
     def _apiserver_flags(self) -> list[str]:
@@ -189,7 +204,10 @@ class DevCluster:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": "devcluster", "cluster": {"server": self.api_url, "certificate-authority": str(self._certificate)}}
+                {
+                    "name": "devcluster",
+                    "cluster": {"server": self.api_url, "certificate-authority": str(self._certificate)},
+                }
             ],
             "users": [{"name": "admin", "user": {"token": token}}],
             "contexts": [{"name": "devcluster", "context": {"cluster": "devcluster", "user": "admin"}}],
@@ -214,7 +232,9 @@ class DevCluster:
 
     def _make_objects(self) -> None:
         size = {"cpu": "64", "memory": "256Gi", "pods": "5000"}
-        labels = {f"kubernetes.io/{key}": value for key, value in (("hostname", _NODE), ("os", "linux"), ("arch", "amd64"))}
+        labels = {
+            f"kubernetes.io/{key}": value for key, value in (("hostname", _NODE), ("os", "linux"), ("arch", "amd64"))
+        }
         node = {
             "apiVersion": "v1",
             "kind": "Node",
@@ -229,7 +249,10 @@ class DevCluster:
         storage = {
             "apiVersion": "storage.k8s.io/v1",
             "kind": "StorageClass",
-            "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "metadata": {
+                "name": "standard",
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
             "provisioner": "devcluster",
         }
         self.request("POST", "/api/v1/nodes", node)
@@ -238,7 +261,7 @@ class DevCluster:
 
     def _api_is_ready(self) -> bool:
         try:
-            return self.request("GET", "/readyz", text=True) == "ok"
+            return bool(self.request("GET", "/readyz", text=True) == "ok")
         except OSError:
             return False
 

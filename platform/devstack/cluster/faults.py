@@ -33,10 +33,10 @@ _PLURALS: Final = {"volume-pending": "persistentvolumeclaims"}
 
 def install(request: Request) -> None:
     """Teach the cluster to pass faults on to new objects. Safe to repeat."""
-    request("POST", "/api/v1/namespaces/kube-system/configmaps",
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "devcluster-faults"}, "data": {}})  # fmt: skip
+    empty = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "devcluster-faults"}, "data": {}}
+    request("POST", "/api/v1/namespaces/kube-system/configmaps", empty)
     annotate = (
-        'has(object.metadata.annotations)'
+        "has(object.metadata.annotations)"
         ' ? [JSONPatch{op: "add", path: "/metadata/annotations/devcluster~1fault", value: variables.fault}]'
         ' : [JSONPatch{op: "add", path: "/metadata/annotations", value: {"devcluster/fault": variables.fault}}]'
     )
@@ -70,7 +70,10 @@ def install(request: Request) -> None:
             "failurePolicy": "Ignore",
             "reinvocationPolicy": "Never",
             "mutations": [
-                {"patchType": "JSONPatch", "jsonPatch": {"expression": f'variables.fault == "" ? [] : ({annotate})'}}
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {"expression": f'variables.fault == "" ? [] : ({annotate})'},
+                }
             ],
         },
     }
@@ -80,7 +83,11 @@ def install(request: Request) -> None:
         "metadata": {"name": "devcluster-faults"},
         "spec": {
             "policyName": "devcluster-faults",
-            "paramRef": {"name": "devcluster-faults", "namespace": "kube-system", "parameterNotFoundAction": "Allow"},
+            "paramRef": {
+                "name": "devcluster-faults",
+                "namespace": "kube-system",
+                "parameterNotFoundAction": "Allow",
+            },
         },
     }
     request("POST", f"{_ADMISSION}/mutatingadmissionpolicies", policy)

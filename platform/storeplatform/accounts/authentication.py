@@ -33,9 +33,9 @@ class TokenAuthentication(BaseAuthentication):
         if found is None or not found.user.is_active:
             raise AuthenticationFailed("This token is unknown or was revoked.")
         now = timezone.now()
-        ApiToken.objects.filter(
-            Q(last_used_at=None) | Q(last_used_at__lt=now - _LAST_USED_STEP), pk=found.pk
-        ).update(last_used_at=now)
+        ApiToken.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=now - _LAST_USED_STEP), pk=found.pk).update(
+            last_used_at=now
+        )
         return found.user, found
 
     def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 (the library's signature)

@@ -27,4 +27,6 @@ class PlanList(APIView):
     @extend_schema(responses=PlanOutput(many=True))
     def get(self, request: Request) -> Response:  # noqa: ARG002 (the library's signature)
         """List the plans that new stores may choose, smallest first."""
-        return Response({"results": PlanOutput(Plan.objects.filter(is_offered=True).order_by("position"), many=True).data})
+        return Response(
+            {"results": PlanOutput(Plan.objects.filter(is_offered=True).order_by("position"), many=True).data}
+        )

@@ -44,7 +44,10 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
     problem = _problem(error)
     response = Response(problem, status=problem["status"], content_type=PROBLEM_JSON)
     for name in ("WWW-Authenticate", "Retry-After"):
-        value = {"WWW-Authenticate": getattr(error, "auth_header", None), "Retry-After": getattr(error, "wait", None)}[name]
+        value = {
+            "WWW-Authenticate": getattr(error, "auth_header", None),
+            "Retry-After": getattr(error, "wait", None),
+        }[name]
         if value is not None:
             response[name] = str(value)
     if problem["status"] == 503:
@@ -65,7 +68,10 @@ def _problem(error: Exception) -> dict[str, Any]:
         return _body(403, "permission_denied", "You may not do this.")
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return _body(
-            503, "database_unavailable", "The database cannot take this now.", hint="Repeat the request after Retry-After."
+            503,
+            "database_unavailable",
+            "The database cannot take this now.",
+            hint="Repeat the request after Retry-After.",
         )
     if isinstance(error, exceptions.ValidationError):
         fields = list(_fields(error.get_full_details()))
@@ -76,7 +82,10 @@ def _problem(error: Exception) -> dict[str, Any]:
     if isinstance(error, DatabaseError):
         return _body(500, "internal_error", "The platform met an error of its own.")
     return _body(
-        500, "internal_error", "The platform met an error of its own.", hint="Report the request_id to the operators."
+        500,
+        "internal_error",
+        "The platform met an error of its own.",
+        hint="Report the request_id to the operators.",
     )
 
 

@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from stores.models import Store, StoreQuerySet, StoreStatus
 
 
-class StoreFilter(django_filters.FilterSet):
+class StoreFilter(django_filters.FilterSet):  # type: ignore[misc] # the library has no types
     """``status`` (repeatable), ``engine``, ``plan``, ``name``, ``q``, ``created_after``, ``created_before``."""
 
     status = django_filters.MultipleChoiceFilter(choices=StoreStatus.choices)
@@ -26,9 +26,7 @@ class StoreFilter(django_filters.FilterSet):
 
     def search(self, stores: StoreQuerySet, _name: str, text: str) -> StoreQuerySet:
         """Return the stores that hold ``text``."""
-        return stores.filter(
-            Q(name__icontains=text) | Q(display_name__icontains=text) | Q(domain__icontains=text)
-        )
+        return stores.filter(Q(name__icontains=text) | Q(display_name__icontains=text) | Q(domain__icontains=text))
 
 
 #: What ``ordering`` may be, each with the id as the breaker of ties.

@@ -47,11 +47,21 @@ class _StrictSerializer(serializers.Serializer[Any]):
 class StoreInput(_StrictSerializer):
     """A store as somebody wishes it."""
 
-    name = _CleanField(naming.clean_name, help_text="Lower-case DNS label, 3 to 40 characters; unique among your stores.")
-    display_name = _CleanField(naming.clean_display_name, required=False, help_text="What shoppers read; the name by default.")
+    name = _CleanField(
+        naming.clean_name, help_text="Lower-case DNS label, 3 to 40 characters; unique among your stores."
+    )
+    display_name = _CleanField(
+        naming.clean_display_name, required=False, help_text="What shoppers read; the name by default."
+    )
     engine = serializers.CharField(max_length=32, help_text="One of GET /api/v1/engines.")
     plan = serializers.CharField(max_length=32, default="small", help_text="One of GET /api/v1/plans.")
-    domain = _CleanField(naming.clean_domain, required=False, allow_blank=True, default="", help_text="Host name under Ingress.")
+    domain = _CleanField(
+        naming.clean_domain,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text="Host name under Ingress.",
+    )
     admin_email = serializers.EmailField(required=False, help_text="Your own e-mail address by default.")
     currency = serializers.RegexField(r"^[A-Z]{3}$", default="EUR", help_text="ISO 4217, as in EUR.")
     country = serializers.RegexField(r"^[A-Z]{2}$", default="DE", help_text="ISO 3166-1, as in DE.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.shortcuts import get_object_or_404
@@ -14,7 +15,7 @@ from rest_framework.views import APIView
 
 from provisioning import services
 from provisioning.models import Event, Job
-from storeplatform.actors import actor_of
+from storeplatform.actors import actor_of, user_of
 from storeplatform.api.filters import ORDERINGS, StoreFilter, ordering_of
 from storeplatform.api.pagination import EventCursor, JobCursor, StoreCursor
 from storeplatform.api.serializers import (
@@ -70,8 +71,7 @@ class StoreList(APIView):
             raise ValidationError(filters.errors)
         page = StoreCursor()
         page.ordering = ordering_of(request.query_params.get("ordering", "-created_at"))
-        page.get_ordering = lambda *_: page.ordering  # type: ignore[method-assign] # validated above
-        rows = page.paginate_queryset(filters.qs, request, view=self)
+        rows: list[Any] | None = page.paginate_queryset(filters.qs, request, view=self)
         return page.get_paginated_response(StoreOutput(rows, many=True).data)
 
     @extend_schema(request=StoreInput, responses={202: StoreOutput, 400: OpenApiResponse(), 409: OpenApiResponse()})
@@ -80,8 +80,8 @@ class StoreList(APIView):
         given = StoreInput(data=request.data)
         given.is_valid(raise_exception=True)
         store = services.create_store(
-            owner=request.user,
-            wish=given.to_wish(default_email=request.user.email),
+            owner=user_of(request),
+            wish=given.to_wish(default_email=user_of(request).email),
             actor=actor_of(request),
             now=timezone.now(),
         )
@@ -100,7 +100,9 @@ class StoreDetail(APIView):
         return tagged(Response(_represent(store)), store)
 
     @extend_schema(
-        request=StoreChangeInput, parameters=[_IF_MATCH], responses={200: StoreOutput, 202: StoreOutput, 412: OpenApiResponse()}
+        request=StoreChangeInput,
+        parameters=[_IF_MATCH],
+        responses={200: StoreOutput, 202: StoreOutput, 412: OpenApiResponse()},
     )
     def patch(self, request: Request, store_id: UUID) -> Response:
         """Change the store that was read as ``If-Match``; 202 when an upgrade has to make it true."""
@@ -125,7 +127,8 @@ class StoreDetail(APIView):
         store = get_object_or_404(visible_stores(request), pk=store_id)
         version = wanted_version(request, required=False)
         return _accepted(
-            request, services.delete_store(store=store, version=version, actor=actor_of(request), now=timezone.now())
+            request,
+            services.delete_store(store=store, version=version, actor=actor_of(request), now=timezone.now()),
         )
 
 
@@ -147,7 +150,7 @@ class StoreEvents(APIView):
         """List the store's events, newest first."""
         store = get_object_or_404(visible_stores(request), pk=store_id)
         page = EventCursor()
-        rows = page.paginate_queryset(Event.objects.filter(store=store), request, view=self)
+        rows: list[Any] | None = page.paginate_queryset(Event.objects.filter(store=store), request, view=self)
         return page.get_paginated_response(EventOutput(rows, many=True).data)
 
 
@@ -159,7 +162,9 @@ class StoreJobs(APIView):
         """List the store's jobs with their steps, newest first."""
         store = get_object_or_404(visible_stores(request), pk=store_id)
         page = JobCursor()
-        rows = page.paginate_queryset(Job.objects.filter(store=store).prefetch_related("steps"), request, view=self)
+        rows: list[Any] | None = page.paginate_queryset(
+            Job.objects.filter(store=store).prefetch_related("steps"), request, view=self
+        )
         return page.get_paginated_response(JobOutput(rows, many=True).data)
 
 

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from storeplatform.accounts.authentication import TokenAuthentication
 from storeplatform.accounts.models import ApiToken, User
 
 
@@ -32,7 +33,7 @@ class TokenOutput(serializers.Serializer[object]):
 class Tokens(APIView):
     """Tokens of the caller."""
 
-    authentication_classes = ()
+    authentication_classes = (TokenAuthentication,)
     permission_classes = (AllowAny,)
 
     @extend_schema(request=LoginInput, responses={201: TokenOutput})

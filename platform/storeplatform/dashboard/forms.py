@@ -36,10 +36,14 @@ class StoreForm(forms.Form):
     """A new store."""
 
     name = _CleanField(
-        naming.clean_name, max_length=naming.NAME_MAX_LENGTH, help_text="a to z, 0 to 9 and hyphens; unique among your stores"
+        naming.clean_name,
+        max_length=naming.NAME_MAX_LENGTH,
+        help_text="a to z, 0 to 9 and hyphens; unique among your stores",
     )
     display_name = _CleanField(
-        naming.clean_display_name, required=False, help_text="What shoppers read; the name if you leave it empty"
+        naming.clean_display_name,
+        required=False,
+        help_text="What shoppers read; the name if you leave it empty",
     )
     engine = forms.ChoiceField(widget=forms.RadioSelect)
     plan = forms.ModelChoiceField(queryset=Plan.objects.none(), widget=forms.RadioSelect, empty_label=None)
@@ -55,7 +59,7 @@ class StoreForm(forms.Form):
         assert isinstance(plan, forms.ModelChoiceField)  # noqa: S101 (tells the type checker)
         engine.choices = [(one.slug, f"{one.title}. {one.description}") for one in all_engines().values()]
         plan.queryset = Plan.objects.filter(is_offered=True).order_by("position")
-        plan.label_from_instance = lambda one: f"{one.title}. {one.description}"  # type: ignore[method-assign]
+        plan.label_from_instance = lambda one: f"{one.title}. {one.description}"  # type: ignore[method-assign,assignment]
         for bound in self:
             described = [f"help-{bound.name}"] if bound.help_text else []
             described += [f"error-{bound.name}"] if self.is_bound and bound.errors else []
@@ -82,7 +86,9 @@ class StoreForm(forms.Form):
 class FilterForm(forms.Form):
     """Filters of the list."""
 
-    q = forms.CharField(required=False, label="Search", widget=forms.SearchInput(attrs={"placeholder": "Name or domain"}))
+    q = forms.CharField(
+        required=False, label="Search", widget=forms.SearchInput(attrs={"placeholder": "Name or domain"})
+    )
     status = forms.ChoiceField(required=False, choices=[("", "Any status"), *StoreStatus.choices])
     engine = forms.ChoiceField(required=False)
 

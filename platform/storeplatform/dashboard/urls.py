@@ -17,7 +17,11 @@ urlpatterns = [
     path("stores/<uuid:store_id>/delete", views.store_delete, name="delete"),
     path(
         "login",
-        LoginView.as_view(template_name="dashboard/login.html", authentication_form=LoginForm, redirect_authenticated_user=True),
+        LoginView.as_view(
+            template_name="dashboard/login.html",
+            authentication_form=LoginForm,
+            redirect_authenticated_user=True,
+        ),
         name="login",
     ),
     path("logout", LogoutView.as_view(), name="logout"),

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.middleware import HtmxDetails
 
 from provisioning import services
-from storeplatform.actors import actor_of
+from storeplatform.actors import actor_of, user_of
 from storeplatform.dashboard.forms import FilterForm, StoreForm
 from storeplatform.dashboard.presenters import Page, Row
 from stores.errors import StoreError
@@ -44,10 +44,7 @@ def store_list(request: HtmxRequest) -> HttpResponse:
     filters = FilterForm(request.GET)
     stores = _visible(request)
     wanted = filters.cleaned_data if filters.is_valid() else {}
-    if wanted.get("status"):
-        stores = stores.filter(status=wanted["status"])
-    else:
-        stores = stores.listed()
+    stores = stores.filter(status=wanted["status"]) if wanted.get("status") else stores.listed()
     if wanted.get("engine"):
         stores = stores.filter(engine=wanted["engine"])
     if wanted.get("q"):
@@ -73,11 +70,14 @@ def store_list(request: HtmxRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def store_create(request: HttpRequest) -> HttpResponse:
     """The form for a new store."""
-    form = StoreForm(request.POST or None, initial={"admin_email": request.user.email, "plan": "small", "engine": "woocommerce"})
+    form = StoreForm(
+        request.POST or None,
+        initial={"admin_email": user_of(request).email, "plan": "small", "engine": "woocommerce"},
+    )
     if request.method == "POST" and form.is_valid():
         try:
             store = services.create_store(
-                owner=request.user, wish=form.to_wish(), actor=actor_of(request), now=timezone.now()
+                owner=user_of(request), wish=form.to_wish(), actor=actor_of(request), now=timezone.now()
             )
         except StoreError as error:
             form.add_error(error.field if error.field in form.fields else None, f"{error.hint or error}")

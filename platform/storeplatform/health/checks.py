@@ -44,7 +44,9 @@ def _redis() -> str:
 def _vault() -> str:
     answer = httpx.get(f"{settings.VAULT_ADDR}/v1/sys/health", timeout=1, trust_env=False)
     if answer.status_code not in (200, 429, 473):
-        raise ConnectionError({501: "not set up", 503: "sealed"}.get(answer.status_code, f"status {answer.status_code}"))
+        raise ConnectionError(
+            {501: "not set up", 503: "sealed"}.get(answer.status_code, f"status {answer.status_code}")
+        )
     return "unsealed"
 
 
@@ -117,8 +119,11 @@ class _Latest:
         begun = time.monotonic()
         try:
             state, detail = "ok", check()
-        except Exception as error:  # noqa: BLE001 (whatever a part does, the answer is that it is down)
-            state, detail = "down", type(error).__name__ if not isinstance(error, ConnectionError) else str(error)
+        except Exception as error:
+            state, detail = (
+                "down",
+                type(error).__name__ if not isinstance(error, ConnectionError) else str(error),
+            )
         finally:
             with suppress(Exception):
                 connections.close_all()
@@ -133,7 +138,7 @@ _latest: Final = _Latest()
 
 
 def look(*, timeout: timedelta) -> dict[str, dict[str, Any]]:
-    """Return how each part is, within ``timeout``: ``state`` (ok or down), ``detail``, ``latency_ms``, ``age_seconds``."""
+    """Return how each part is, within ``timeout``: ``state``, ``detail``, ``latency_ms`` and ``age_seconds``."""
     checks = _checks()
     deadline = time.monotonic() + timeout.total_seconds()
     for thread in _latest.refresh(checks):

@@ -43,5 +43,5 @@ def logging_settings(*, level: str, form: str) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {"celery": {"level": "WARNING"}, "django_structlog": {"level": "WARNING"}},
+        "loggers": {name: {"level": "WARNING"} for name in ("celery", "django_structlog", "httpx")},
     }

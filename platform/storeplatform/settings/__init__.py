@@ -1,0 +1,1 @@
+"""Settings: ``environment`` → ``base`` → ``dev``, ``test`` or ``production``."""

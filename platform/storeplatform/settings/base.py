@@ -105,7 +105,13 @@ def _database(url: str, *, target: str) -> dict[str, Any]:
     }
     if env.bool("DATABASE_POOL", default=False):
         # A short reconnect_timeout: after an outage a doubling back-off would keep the pool down for long.
-        options["pool"] = {"min_size": 2, "max_size": 10, "timeout": 3, "reconnect_timeout": 4, "max_lifetime": 900}
+        options["pool"] = {
+            "min_size": 2,
+            "max_size": 10,
+            "timeout": 3,
+            "reconnect_timeout": 4,
+            "max_lifetime": 900,
+        }
     return {**parsed, "OPTIONS": options, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
 
 
@@ -122,7 +128,7 @@ REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 
 def redis_database(number: int) -> str:
     """Return the URL of logical database ``number`` on the server of ``REDIS_URL``."""
-    return urlunsplit(urlsplit(REDIS_URL)._replace(path=f"/{number}"))
+    return str(urlunsplit(urlsplit(REDIS_URL)._replace(path=f"/{number}")))
 
 
 CACHES = {
@@ -150,7 +156,6 @@ CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5.0
-CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -184,10 +189,7 @@ INGRESS_CLASS = env.str("INGRESS_CLASS", default="")
 INGRESS_DOMAIN = env.str("INGRESS_DOMAIN", default="")
 TLS_ISSUER = env.str("TLS_ISSUER", default="")
 STOREFRONT_TIMEOUT = seconds("STOREFRONT_TIMEOUT", 10)
-WOOCOMMERCE_IMAGE = env.str("WOOCOMMERCE_IMAGE", default="")
-IMAGE_REGISTRY = env.str("IMAGE_REGISTRY", default="")
 VAULT_ADDR = env.str("VAULT_ADDR", default="")
-VAULT_TOKEN = env.str("VAULT_TOKEN", default="")
 FLOWER_URL = env.str("FLOWER_URL", default="")
 HEARTBEAT_DIR = Path(env.str("HEARTBEAT_DIR", default=str(Path(tempfile.gettempdir()) / "storeplatform-heartbeat")))
 READY_TIMEOUT = seconds("READY_TIMEOUT", 2)
@@ -222,7 +224,11 @@ STATIC_URL = "static/"
 STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(ROOT / ".state" / "static")))
 STATICFILES_DIRS = [
     ROOT / "templates" / "static",
-    *([("pico", ROOT / "node_modules/@picocss/pico/css")] if (ROOT / "node_modules/@picocss/pico/css").is_dir() else []),
+    *(
+        [("pico", ROOT / "node_modules/@picocss/pico/css")]
+        if (ROOT / "node_modules/@picocss/pico/css").is_dir()
+        else []
+    ),
 ]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

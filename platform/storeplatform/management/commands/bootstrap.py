@@ -37,7 +37,9 @@ class Command(BaseCommand):
         )
         username = os.environ.get("OPERATOR_USERNAME", "")
         if username:
-            self._ensure_operator(username, os.environ.get("OPERATOR_PASSWORD", ""), os.environ.get("OPERATOR_TOKEN", ""))
+            self._ensure_operator(
+                username, os.environ.get("OPERATOR_PASSWORD", ""), os.environ.get("OPERATOR_TOKEN", "")
+            )
 
     def _ensure_operator(self, username: str, password: str, token: str) -> None:
         if not password:

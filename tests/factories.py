@@ -1,0 +1,65 @@
+"""The least valid rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from storeplatform.accounts.models import User
+
+from provisioning import bookkeeping
+from provisioning.models import Cluster, Job, JobKind, Placement
+from stores.models import Plan, Store, StoreStatus
+from tests.conftest import NOON
+
+_count = iter(range(1, 1_000_000))
+
+
+def make_user(**fields: Any) -> User:
+    """A user who is no operator."""
+    number = next(_count)
+    return User.objects.create_user(
+        **{"username": f"user-{number}", "email": f"user-{number}@example.com", "password": "correct horse", **fields}
+    )
+
+
+def make_operator(**fields: Any) -> User:
+    """A platform operator."""
+    return make_user(**{"is_staff": True, "is_superuser": True, **fields})
+
+
+def make_cluster(**fields: Any) -> Cluster:
+    """A cluster that takes stores and is not there."""
+    return Cluster.objects.create(
+        **{"name": f"cluster-{next(_count)}", "kubeconfig": "/nonexistent", "node_address": "127.0.0.1", **fields}
+    )
+
+
+def make_store(*, owner: User | None = None, cluster: Cluster | None = None, **fields: Any) -> Store:
+    """A store in any status, without a job."""
+    store = Store.objects.create(
+        owner=owner or make_user(),
+        **{
+            "name": f"store-{next(_count)}",
+            "display_name": "A store",
+            "engine": "woocommerce",
+            "plan": Plan.objects.get(pk="small"),
+            "admin_email": "admin@example.com",
+            "status": StoreStatus.REQUESTED,
+            "status_changed_at": NOON,
+            "created_at": NOON,
+            "updated_at": NOON,
+            **fields,
+        },
+    )
+    Placement.objects.create(
+        store=store,
+        cluster=cluster or make_cluster(),
+        namespace=f"store-{store.pk}",
+        volumes=store.plan.spec["volumes"],
+    )
+    return store
+
+
+def make_job(store: Store, kind: JobKind = JobKind.INSTALL) -> Job:
+    """A job that is due."""
+    return bookkeeping.open_job(store, kind, requested_by="somebody", now=NOON)

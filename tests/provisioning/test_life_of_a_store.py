@@ -1,0 +1,234 @@
+"""From the wish to a shop that answers, and to nothing left behind: real Helm, real API server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from devstack.cluster import DevCluster, faults
+from devstack.stack import ROOT
+from django.db import connection
+from django.utils import timezone
+
+from provisioning import clients, services
+from provisioning.adapters.kubernetes import Kubernetes
+from provisioning.engines.base import CREDENTIALS_SECRET
+from provisioning.models import Cluster, Job, JobKind, JobState
+from provisioning.services import StoreWish
+from stores.audit import PLATFORM
+from stores.models import AuditEntry, Store, StoreStatus
+from tests.factories import make_user
+from tests.provisioning.conftest import a_worker, eventually, work_until
+
+pytestmark = pytest.mark.usefixtures("storefront")
+
+WISH = StoreWish(
+    name="shop",
+    display_name='Café "Zum $ {{ Eck }}"',
+    engine="woocommerce",
+    plan="small",
+    admin_email="admin@example.com",
+)
+
+
+def order(**changes: str) -> Store:
+    fields = {name: getattr(WISH, name) for name in WISH.__slots__} | changes
+    return services.create_store(owner=make_user(), wish=StoreWish(**fields), actor=PLATFORM, now=timezone.now())
+
+
+def delete(store: Store) -> Store:
+    return services.delete_store(store=store, version=None, actor=PLATFORM, now=timezone.now())
+
+
+def kubernetes_of(cluster: Cluster) -> Kubernetes:
+    return clients.for_cluster(cluster).kubernetes
+
+
+def credentials(dev_cluster: DevCluster, store: Store) -> dict[str, str]:
+    path = f"/api/v1/namespaces/{store.placement.namespace}/secrets/{CREDENTIALS_SECRET}"
+    secret: dict[str, str] = dev_cluster.request("GET", path)["data"]
+    return secret
+
+
+@pytest.mark.django_db
+def test_a_store_becomes_ready_and_a_delete_leaves_nothing(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = work_until(order(), StoreStatus.READY)
+
+    answer = clients.for_cluster(cluster).shop(store.url).get("/")
+    assert answer.status == 200
+    assert "Café &quot;Zum $ {{ Eck }}&quot;" in answer.text
+    namespace = store.placement.namespace
+    kubernetes = kubernetes_of(cluster)
+    assert [revision.status for revision in kubernetes.revisions(namespace, "store")] == ["deployed"]
+    quota = dev_cluster.request("GET", f"/api/v1/namespaces/{namespace}/resourcequotas/store-quota")
+    assert quota["spec"]["hard"]["pods"] == "12"
+
+    work_until(delete(store), StoreStatus.DELETED)
+
+    assert kubernetes.namespace(namespace) is None
+    assert kubernetes.volumes(namespace) == []
+    actions = AuditEntry.objects.filter(object_id=str(store.pk)).order_by("id").values_list("action", flat=True)
+    assert list(actions) == ["store.create", "store.ready", "store.delete", "store.deleted"]
+
+
+@pytest.mark.django_db
+def test_a_step_that_runs_again_changes_neither_release_nor_credentials(
+    cluster: Cluster, dev_cluster: DevCluster
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    before = credentials(dev_cluster, store)
+    port = store.url
+    job = Job.objects.get(store=store)
+    job.steps.update(state="pending")
+    Job.objects.filter(pk=job.pk).update(state=JobState.QUEUED)
+    Store.objects.filter(pk=store.pk).update(status=StoreStatus.UPDATING)
+    Job.objects.filter(pk=job.pk).update(kind=JobKind.UPGRADE)
+
+    store = work_until(store, StoreStatus.READY)
+
+    assert credentials(dev_cluster, store) == before
+    assert store.url == port
+    assert len(kubernetes_of(cluster).revisions(store.placement.namespace, "store")) == 1
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db
+def test_a_larger_plan_reaches_the_cluster_and_keeps_the_address(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    url = store.url
+
+    changed = services.change_store(
+        store=store, version=store.version, changes={"plan": "medium"}, actor=PLATFORM, now=timezone.now()
+    )
+    store = work_until(changed, StoreStatus.READY)
+
+    web = dev_cluster.request("GET", f"/apis/apps/v1/namespaces/{store.placement.namespace}/deployments/store-web")
+    assert web["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "2"
+    assert store.url == url
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db
+def test_a_cut_off_helm_run_is_unlocked_and_finished(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    namespace = store.placement.namespace
+    path = f"/api/v1/namespaces/{namespace}/secrets/sh.helm.release.v1.store.v1"
+    dev_cluster.request("PATCH", path, {"metadata": {"labels": {"status": "pending-install"}}})
+
+    changed = services.change_store(
+        store=store, version=store.version, changes={"plan": "medium"}, actor=PLATFORM, now=timezone.now()
+    )
+    store = work_until(changed, StoreStatus.READY)
+
+    assert [revision.status for revision in kubernetes_of(cluster).revisions(namespace, "store")] == ["deployed"]
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db
+def test_a_failing_set_up_fails_the_store_with_its_reason_and_a_retry_mends_it(
+    cluster: Cluster, dev_cluster: DevCluster
+) -> None:
+    store = order()
+    faults.set_fault(dev_cluster.request, "crash-loop", namespace=store.placement.namespace)
+    worker, job = a_worker(), Job.objects.get(store=store)
+
+    def crashes() -> bool:
+        Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+        worker.advance(job.pk)
+        store.refresh_from_db()
+        return store.reason == "CRASH_LOOP"
+
+    eventually(crashes, what="the reason CRASH_LOOP")
+    assert "keeps crashing" in store.message
+    assert store.hint
+
+    faults.clear_fault(dev_cluster.request, "crash-loop", namespace=store.placement.namespace)
+    store = work_until(store, StoreStatus.READY)
+
+    assert (store.reason, store.message, store.hint) == ("", "", "")
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db
+def test_a_delete_wins_over_an_install_under_way(cluster: Cluster) -> None:
+    store = order()
+    job = Job.objects.get(store=store)
+    a_worker().advance(job.pk)
+
+    work_until(delete(store), StoreStatus.DELETED)
+
+    assert Job.objects.get(pk=job.pk).state == JobState.SUPERSEDED
+    assert kubernetes_of(cluster).namespace(store.placement.namespace) is None
+
+
+@pytest.mark.django_db
+def test_a_namespace_of_somebody_else_is_never_touched(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = order()
+    namespace = store.placement.namespace
+    dev_cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+
+    a_worker().advance(Job.objects.get(store=store).pk)
+
+    store.refresh_from_db()
+    assert (store.status, store.reason) == (StoreStatus.FAILED, "NAMESPACE_FOREIGN")
+    work_until(delete(store), StoreStatus.DELETED)
+    found = kubernetes_of(cluster).namespace(namespace)
+    assert found is not None
+    assert not found.terminating
+    dev_cluster.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.mark.django_db
+def test_while_the_cluster_is_away_the_job_waits_with_its_reason(cluster: Cluster) -> None:
+    store = order()
+    Cluster.objects.filter(pk=cluster.pk).update(kubeconfig="/nonexistent")
+    job = Job.objects.get(store=store)
+    worker = a_worker()
+    for _ in range(10):
+        Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+        worker.advance(job.pk)
+
+    store.refresh_from_db()
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+    assert (store.status, store.reason) == (StoreStatus.PROVISIONING, "CLUSTER_UNREACHABLE")
+
+    Cluster.objects.filter(pk=cluster.pk).update(kubeconfig=cluster.kubeconfig)
+    store = work_until(store, StoreStatus.READY)
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_killed_while_helm_runs_is_replaced_by_another(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = order()
+    job = Job.objects.get(store=store)
+    code = (
+        "import django; django.setup();"
+        "from datetime import timedelta; from django.utils import timezone;"
+        "from provisioning import clients; from provisioning.runner import Runner;"
+        "Runner(holder='victim', lease_time=timedelta(seconds=2), clients=clients.for_cluster,"
+        f" clock=timezone.now).advance(__import__('uuid').UUID('{job.pk}'))"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT}",
+        "DJANGO_SETTINGS_MODULE": "storeplatform.settings.test",
+        "HELM_BINARY": str(clients.for_cluster(cluster).helm.binary),
+        "DATABASE_URL": os.environ["DATABASE_URL"].rsplit("/", 1)[0] + f"/{connection.settings_dict['NAME']}",
+    }
+    victim = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=ROOT)
+    eventually(lambda: job.steps.filter(name="release", state="running").exists(), what="the Helm step")
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    eventually(lambda: Job.objects.claimable(timezone.now()).filter(pk=job.pk).exists(), what="the end of the lease")
+
+    before = credentials(dev_cluster, store)
+    store = work_until(store, StoreStatus.READY)
+
+    assert credentials(dev_cluster, store) == before
+    deployed = [r.status for r in kubernetes_of(cluster).revisions(store.placement.namespace, "store")]
+    assert deployed == ["deployed"]
+    work_until(delete(store), StoreStatus.DELETED)

@@ -1,0 +1,114 @@
+"""Work is recorded whatever happens to the broker, and found again by the sweeper."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from provisioning import bookkeeping, leases, services, sweeper
+from provisioning.models import Job, JobState
+from provisioning.outcomes import LostLeaseError, Wait
+from provisioning.services import StoreWish
+from stores.audit import PLATFORM
+from stores.models import Store
+from tests.conftest import NOON
+from tests.factories import make_cluster, make_job, make_store, make_user
+from tests.provisioning.conftest import eventually
+
+LEASE = timedelta(seconds=30)
+
+
+def order() -> Store:
+    wish = StoreWish(name="shop", display_name="Shop", engine="woocommerce", plan="small", admin_email="a@example.com")
+    return services.create_store(owner=make_user(), wish=wish, actor=PLATFORM, now=timezone.now())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wish_is_kept_while_redis_is_down_and_rung_for_when_it_is_back(servers_of_the_run: Any) -> None:
+    make_cluster()
+    servers_of_the_run.kill_redis()
+    store = order()
+    assert Job.objects.get().state == JobState.QUEUED
+    assert sweeper.sweep(now=timezone.now(), ring_again_after=timedelta(0)) == 0
+
+    servers_of_the_run.start_redis()
+
+    eventually(
+        lambda: sweeper.sweep(now=timezone.now(), ring_again_after=timedelta(0)) == 1, what="a ring for the kept job"
+    )
+    assert Store.objects.get(pk=store.pk).status == "requested"
+
+
+@pytest.mark.django_db
+def test_a_job_is_claimed_by_one_worker_only() -> None:
+    job = make_job(make_store())
+
+    first = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
+    second = leases.claim(job.pk, holder="two", lease_time=LEASE, now=NOON)
+
+    assert first is not None
+    assert second is None
+
+
+@pytest.mark.django_db
+def test_a_worker_that_lost_its_lease_writes_nothing() -> None:
+    job = make_job(make_store())
+    zombie = leases.claim(job.pk, holder="zombie", lease_time=LEASE, now=NOON)
+    assert zombie is not None
+    begun = bookkeeping.begin_step(zombie, now=NOON)
+    assert begun is not None
+    later = NOON + LEASE
+    assert leases.claim(job.pk, holder="other", lease_time=LEASE, now=later) is not None
+
+    with pytest.raises(LostLeaseError):
+        bookkeeping.step_waits(zombie, begun[1], Wait("STARTING", "too late"), now=later)
+
+    assert Job.objects.get().reason == ""
+
+
+@pytest.mark.django_db
+def test_a_change_that_came_while_a_step_looked_makes_it_look_again() -> None:
+    store = make_store()
+    job = make_job(store)
+    lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
+    assert lease is not None
+    begun = bookkeeping.begin_step(lease, now=NOON)
+    assert begun is not None
+    bookkeeping.wake(store.pk, now=NOON + timedelta(seconds=1))
+
+    look_again = bookkeeping.step_waits(lease, begun[1], Wait("STARTING", "…"), now=NOON + timedelta(seconds=2))
+
+    assert look_again
+    assert Job.objects.get().due_at == NOON + timedelta(seconds=2)
+
+
+@pytest.mark.django_db
+def test_a_step_that_waits_beyond_its_deadline_fails_with_what_was_missing() -> None:
+    store = make_store()
+    job = make_job(store)
+    lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
+    assert lease is not None
+    begun = bookkeeping.begin_step(lease, now=NOON)
+    assert begun is not None
+
+    bookkeeping.step_waits(lease, begun[1], Wait("VOLUME_PENDING", "claim data"), now=NOON + timedelta(hours=1))
+
+    failed = Store.objects.get()
+    assert (failed.status, failed.reason) == ("failed", "DEADLINE_EXCEEDED")
+    assert "claim data" in failed.message
+
+
+@pytest.mark.django_db
+def test_the_sweeper_leaves_held_and_later_jobs_alone() -> None:
+    held, later, due = (make_job(make_store()) for _ in range(3))
+    now = timezone.now()
+    leases.claim(held.pk, holder="one", lease_time=LEASE, now=now)
+    Job.objects.filter(pk=later.pk).update(due_at=now + timedelta(minutes=1))
+
+    assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 1
+
+    assert Job.objects.get(pk=due.pk).rung_at == now
+    assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 0
