@@ -9,7 +9,8 @@ class StorePlatformConfig(AppConfig):
     name = "storeplatform"
 
     def ready(self) -> None:
-        """Have the processes that Celery starts show that they are alive."""
+        """Describe the API's tokens, and have the processes that Celery starts show that they are alive."""
+        import storeplatform.api.openapi  # noqa: F401 (registers itself)
         from storeplatform.observability.heartbeat import connect_celery
 
         connect_celery()
