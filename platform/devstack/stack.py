@@ -167,13 +167,13 @@ class Stack:
         root = reachable_root(folder / "postgres")
         primary = PostgresServer(root, "primary", ports["primary"])
         self._primary = primary
-        if not primary.is_made:
+        if not primary.is_made(password):
             primary.make(superuser=_DATABASE, password=password)
         primary.start()
         primary.create_database(_DATABASE, superuser=_DATABASE, password=password)
         replica = PostgresServer(root, "replica", ports["replica"])
         self._replica = replica
-        if not replica.is_made or not replica.follows(primary):
+        if not replica.is_made(password) or not replica.follows(primary):
             replica.copy_from(primary, superuser=_DATABASE, password=password)
         replica.start()
         self._launch(

@@ -18,12 +18,14 @@ _NODE_PORTS: Final = (30000, 32767)
 
 @dataclass
 class State:
-    """The folder of one checkout's stack. Everything in it is private to its user."""
+    """The folder of one checkout's stack. Every secret in it is private to its user."""
 
     folder: Path
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Others may pass through, not look around: PostgreSQL runs as a user of its own when we are root.
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        self.folder.chmod(0o711)
         self._lock: Any = None
 
     @property
