@@ -1,0 +1,36 @@
+import type { ExecArgs } from "@medusajs/framework/types"
+import { ContainerRegistrationKeys } from "@medusajs/framework/utils"
+import { ensureAdministrator, renewPassword } from "../set-up/administrator"
+import { ensureCatalogue } from "../set-up/catalogue"
+import { ensureMarket } from "../set-up/market"
+import { isAnyRecorded, isRecorded } from "../set-up/record"
+import { ensureShipping } from "../set-up/shipping"
+import { credentialsRecord, credentialsVersion } from "../set-up/version"
+import { wishFromEnvironment } from "../set-up/wish"
+
+/**
+ * Makes what a shopper needs to be able to buy.
+ *
+ * Every step looks for what it makes first, so that a run that was cut off is finished by the next one. Once a set-up
+ * has completed, everything is the owner's and later runs only migrate, and replace the administrator's password once
+ * for each time that the Secret's passwords were replaced.
+ */
+export default async function shop({ container }: ExecArgs): Promise<void> {
+  const logger = container.resolve(ContainerRegistrationKeys.LOGGER)
+  const database = container.resolve(ContainerRegistrationKeys.PG_CONNECTION)
+  const wish = wishFromEnvironment()
+  if (await isAnyRecorded((sql, values) => database.raw(sql, values))) {
+    logger.info("the shop is its owner's already: nothing to make")
+    const ask = (sql: string, values: string[]) => database.raw(sql.replace("$1", "?"), values)
+    if (credentialsVersion() > 1 && !(await isRecorded(ask, credentialsRecord()))) {
+      await renewPassword(container, wish)
+      logger.info("the administrator has the new password")
+    }
+    return
+  }
+  await ensureAdministrator(container, wish)
+  const market = await ensureMarket(container, wish)
+  const shipping = await ensureShipping(container, wish, market)
+  if (wish.sampleProduct) await ensureCatalogue(container, wish, market, shipping)
+  logger.info("the shop can sell")
+}
