@@ -12,13 +12,15 @@ COPY platform/devstack platform/devstack
 RUN pip install --no-cache-dir --require-hashes -r requirements.lock \
  && PYTHONPATH=platform XDG_CACHE_HOME=/programs/cache python -m devstack programs --into /programs/bin
 
-FROM docker.io/library/python:3.11-slim-bookworm
+FROM docker.io/library/python:3.11-slim-trixie
 ENV PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=storeplatform.settings.production \
     HELM_BINARY=/usr/local/bin/helm \
     STATIC_ROOT=/app/static \
     HEARTBEAT_DIR=/tmp/heartbeat
 WORKDIR /app
+# pg_dump must not be older than the server: this release of Debian has PostgreSQL 17's.
+RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-client && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /app storeplatform
 COPY requirements.runtime.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.runtime.lock
@@ -28,6 +30,8 @@ COPY manage.py pyproject.toml README.md ./
 COPY stores stores
 COPY provisioning provisioning
 COPY helm helm
+# A chart may link to files of its image.
+COPY images images
 COPY templates templates
 COPY platform/storeplatform platform/storeplatform
 # The key signs nothing: collecting static files only has to load the settings.
@@ -36,6 +40,4 @@ RUN pip install --no-cache-dir --no-deps -e . \
     python manage.py collectstatic --no-input
 USER 10001
 EXPOSE 8000
-# SIGTERM must become Celery's soft shutdown: a running step is finished or handed over.
-ENV REMAP_SIGTERM=SIGQUIT
-CMD ["gunicorn", "storeplatform.wsgi", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=8", "--graceful-timeout=20"]
+CMD ["gunicorn", "storeplatform.wsgi", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=16", "--graceful-timeout=20", "--no-control-socket"]

@@ -7,7 +7,7 @@ export PYTHONPATH := platform:.
 # Compiled modules make every start of a process twice as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo up test lint format types check lock clean
+.PHONY: help install demo up test soak attacks chaos fuzz bench lint format types check lock clean
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -30,14 +30,35 @@ up: install ## Start the platform without a store.
 
 test: install ## Run all tests.
 	@scripts/install-chromium.sh
+	@scripts/install-php.sh
 	@$(BIN)/python -m devstack.cluster build
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(or $(ARGS),--cov --cov-report=term:skip-covered)
+
+soak: install ## Kill parts at random while stores come and go (MINUTES=5 SEED=1).
+	@$(BIN)/python -m devstack.cluster build
+	@exec $(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(KILLS),--kills $(KILLS))
+
+attacks: install ## Attack every point of a store's life with everything.
+	@$(BIN)/python -m devstack.cluster build
+	@WHOLE_MATRIX=1 exec $(BIN)/python -m pytest -v tests/faults/test_attacks.py tests/faults/test_races.py
+
+chaos: install ## Check every answer while parts are killed at random (MINUTES=5 SEED=1); counts in .state/chaos.json.
+	@$(BIN)/python -m devstack.cluster build
+	@exec $(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(KILLS),--kills $(KILLS))
+
+fuzz: install ## Ask the API whatever its description allows, as each role (EXAMPLES=200).
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),200) exec $(BIN)/python -m pytest tests/access/test_fuzz.py --quiet --timeout 7200
+
+bench: install ## Measure the platform (BENCH="--stores 20 --only burst" for less).
+	@$(BIN)/python -m devstack.cluster build
+	@exec $(BIN)/python -m benchmarks $(BENCH)
 
 lint: install ## Check style, types and import contracts.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml platform provisioning stores
 
 format: install ## Format the code.
 	$(BIN)/ruff check --fix .
@@ -48,8 +69,8 @@ check: ## Everything that has to hold before a change lands.
 
 lock: install ## Resolve the dependencies anew.
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra embedded --extra dev pyproject.toml --output-file requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url pyproject.toml --output-file requirements.runtime.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --extra embedded --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras pyproject.toml --output-file requirements.runtime.lock
 
 clean: ## Remove the embedded stack's state.
 	rm -rf .state

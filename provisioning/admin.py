@@ -12,23 +12,25 @@ from django.utils import timezone
 
 from provisioning import services
 from provisioning.models import Cluster, Event, Job, JobStep
+from stores import policy
 from stores.admin import ReadOnlyAdmin
 from stores.audit import Actor
 from stores.errors import StoreError
 from stores.models import Store
+from stores.policy import Permission
 
 
 @admin.register(Store)
 class StoreAdmin(ReadOnlyAdmin):
-    """Stores; what may be done to them are the two actions."""
+    """Stores; what may be done to them are the actions."""
 
-    list_display = ("name", "owner", "engine", "plan", "status", "reason", "url", "created_at")
+    list_display = ("name", "team", "engine", "plan", "status", "reason", "url", "created_at")
     list_filter = ("status", "engine", "plan", "reason", "created_at")
-    list_select_related = ("owner", "plan")
+    list_select_related = ("team", "plan")
     search_fields = ("name", "display_name", "domain", "id")
     date_hierarchy = "created_at"
     ordering = ("-created_at",)
-    actions = ("retry", "delete")
+    actions = ("retry", "cancel", "delete")
 
     @admin.action(description="Retry the failed job")
     def retry(self, request: HttpRequest, stores: QuerySet[Store]) -> None:
@@ -37,6 +39,15 @@ class StoreAdmin(ReadOnlyAdmin):
             request,
             stores,
             lambda store: services.retry_store(store=store, actor=_actor(request), now=timezone.now()),
+        )
+
+    @admin.action(description="Cancel the install or upgrade under way")
+    def cancel(self, request: HttpRequest, stores: QuerySet[Store]) -> None:
+        """Stop what is being done to the chosen stores."""
+        self._each(
+            request,
+            stores,
+            lambda store: services.cancel_job(store=store, actor=_actor(request), now=timezone.now()),
         )
 
     @admin.action(description="Delete with everything in it")
@@ -51,6 +62,7 @@ class StoreAdmin(ReadOnlyAdmin):
     def _each(self, request: HttpRequest, stores: QuerySet[Store], change: Callable[[Store], Any]) -> None:
         for store in stores:
             try:
+                policy.demand(request.user, Permission.WORK, store.team)
                 changed = change(store)
             except StoreError as error:
                 self.message_user(request, f"{store}: {error}. {error.hint}", messages.ERROR)

@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import transaction
+
+from provisioning.evidence import Evidence, redact
 from provisioning.failures import Failure
 from provisioning.leases import Lease, fenced
 from provisioning.models import (
     LIVE,
+    Cluster,
     Event,
     EventLevel,
     Job,
     JobKind,
     JobState,
     JobStep,
+    Mismatch,
     Placement,
     StepState,
+    Turn,
 )
 from provisioning.outcomes import Done, Wait
-from provisioning.workflows import WORKFLOWS
+from provisioning.sightings import News
+from provisioning.workflows import WORKFLOWS, Step, Workflow
+from provisioning.workflows.diagnosis import Finding
 from stores import audit
 from stores.models import Store, StoreStatus
 from stores.reasons import REASONS, Reason
 
 #: What a job or a store says when nothing is wrong.
 _NO_REASON: Final = {"reason": "", "message": "", "hint": ""}
+#: And what a job says beyond that.
+_NO_TROUBLE: Final[dict[str, Any]] = {
+    **_NO_REASON, "cause": "", "reason_since": None, "gives_up_at": None, "evidence": [],
+}  # fmt: skip
+#: A counter of tries grows no further: a delete may be tried for ever, and the column has an end.
+_MOST_ATTEMPTS: Final = 1000
 
 
-def open_job(store: Store, kind: JobKind, *, requested_by: str, now: datetime, due_at: datetime | None = None) -> Job:
-    """Write down a new job with its steps. Call it inside the transaction that makes it necessary."""
-    job = Job.objects.create(store=store, kind=kind, requested_by=requested_by, created_at=now, due_at=due_at or now)
+def open_job(
+    store: Store,
+    kind: JobKind,
+    *,
+    requested_by: str,
+    now: datetime,
+    due_at: datetime | None = None,
+    undo: Mapping[str, str] = MappingProxyType({}),
+) -> Job:
+    """Write down a new job with its steps. Call it inside the transaction that makes it necessary.
+
+    ``undo`` is what the store was before the change that the job carries out, by field.
+    """
+    job = Job.objects.create(
+        store=store, kind=kind, requested_by=requested_by, created_at=now, due_at=due_at or now, undo=dict(undo)
+    )
     JobStep.objects.bulk_create(
         JobStep(job=job, position=position, name=step.name, title=step.title)
         for position, step in enumerate(WORKFLOWS[kind].steps, start=1)
@@ -40,58 +70,93 @@ def open_job(store: Store, kind: JobKind, *, requested_by: str, now: datetime, d
     return job
 
 
-def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | None:
-    """Mark the next step as running and return it; ``None`` when all are done."""
+class Idle(Enum):
+    """Why a job has no step to do now."""
+
+    DONE = "every step is done"
+    NO_TURN = "its cluster has as many Helm runs as it may"
+
+
+def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+    """Mark the next step as running and return it.
+
+    A step that runs Helm takes one of its cluster's turns. When there is none, the job is let go, in the queue.
+    """
     with fenced(lease) as (job, store):
         workflow = WORKFLOWS[JobKind(job.kind)]
         row = job.steps.exclude(state=StepState.DONE).order_by("position").first()
         if row is None:
-            return None
+            return Idle.DONE
+        step = workflow.step(row.name)
+        if step.runs_helm and not _may_run_helm(store, now):
+            _wait_for_turn(job, store, row, now)
+            return Idle.NO_TURN
         if store.status != workflow.begins_as:
             store.move_to(workflow.begins_as, at=now)
         row.state, row.tries = StepState.RUNNING, row.tries + 1
         row.started_at = row.started_at or now
-        row.deadline_at = row.deadline_at or now + workflow.step(row.name).limit(store.plan.spec)
+        row.deadline_at = row.deadline_at or now + step.limit(store.plan.spec)
         row.save(update_fields=["state", "tries", "started_at", "deadline_at"])
-        # Each step gets a whole lease: its calls are bounded well below that.
-        job.change(lease_until=now + lease.time)
+        # Each step begins with a whole lease, which its heartbeat prolongs.
+        job.change(lease_until=now + lease.time, woken_at=None, turn=Turn.HELD if step.runs_helm else Turn.NONE)
         if row.position == 1 and row.tries == 1:
             _tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
         return job, row
+
+
+def _may_run_helm(store: Store, now: datetime) -> bool:
+    # The row's lock makes those who ask at the same time count one after the other.
+    cluster = Cluster.objects.select_for_update().get(placements__store=store)
+    held = Job.objects.holding_a_turn(now).filter(store__placement__cluster=cluster)
+    return held.count() < cluster.helm_at_most
+
+
+def _wait_for_turn(job: Job, store: Store, row: JobStep, now: datetime) -> None:
+    reason = REASONS["TURN_PENDING"]
+    _write_step(row, StepState.WAITING, reason.sentence)
+    _explain(job, store, reason, "", (), now, level=EventLevel.INFO)
+    job.change(state=JobState.QUEUED, turn=Turn.WANTED, lease_until=None, holder="", due_at=now)
 
 
 def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> None:
     """Write down that the step's wish holds, with what it found out."""
     with fenced(lease) as (job, store):
         _write_step(row, StepState.DONE, outcome.detail, finished_at=now)
-        job.change(attempt=0, evidence=[], **_NO_REASON)
+        job.change(attempt=0, turn=Turn.NONE, **_NO_TROUBLE)
         store.change(updated_at=now, **{**_NO_REASON, **outcome.store})
         if outcome.placement:
             Placement.objects.filter(store=store).update(**outcome.placement)
         _tell(store, job, now, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
 
 
-def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, now: datetime) -> bool:
+def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, recheck: timedelta, now: datetime) -> bool:
     """Write down what the step waits for and let the job go. Returns whether to ring at once.
+
+    It is looked at again after ``recheck``, or when the cluster reports news.
 
     A step that has waited beyond its deadline fails instead.
     """
     reason = REASONS[outcome.reason]
     with fenced(lease) as (job, store):
         workflow = WORKFLOWS[JobKind(job.kind)]
+        if outcome.makes_progress:
+            row.deadline_at = _stretched(row, workflow.step(row.name), store, now)
         if row.deadline_at and now >= row.deadline_at and not workflow.never_gives_up:
-            detail = f"{row.title} took too long; at the end: {reason.sentence} {outcome.detail}"
-            _fail(job, store, row, REASONS["DEADLINE_EXCEEDED"], detail, outcome.evidence, now)
+            _time_out(job, store, row, reason, outcome.detail, outcome.evidence, now)
             return False
-        _write_step(row, StepState.WAITING, outcome.detail)
-        missed = bool(job.woken_at and row.started_at and job.woken_at >= (job.lease_until or now) - lease.time)
+        _write_step(row, StepState.WAITING, outcome.detail, deadline_at=row.deadline_at)
+        missed = job.woken_at is not None  # the cluster changed after this step had begun to look
         _explain(job, store, reason, outcome.detail, outcome.evidence, now, level=EventLevel.INFO)
+        gives_up_at = _gives_up_at(workflow, row, outcome.patience, now)
+        # Whoever runs out of patience looks once more, and gives up then.
+        look_at = min(now + recheck, gives_up_at or datetime.max.replace(tzinfo=now.tzinfo))
         job.change(
+            gives_up_at=gives_up_at,
             state=JobState.WAITING,
             lease_until=None,
             holder="",
             woken_at=None,
-            due_at=now if missed else now + outcome.recheck,
+            due_at=now if missed else look_at,
         )
         return missed
 
@@ -103,24 +168,35 @@ def step_failed(
     with fenced(lease) as (job, store):
         overdue = row.deadline_at is not None and now >= row.deadline_at
         gives_up = not WORKFLOWS[JobKind(job.kind)].never_gives_up
-        if retry_in is None or (overdue and gives_up and not failure.is_outage):
+        if retry_in is not None and overdue and gives_up and not failure.is_outage:
+            _time_out(job, store, row, failure.reason, failure.detail, failure.evidence, now)
+            return
+        if retry_in is None:
             _fail(job, store, row, failure.reason, failure.detail, failure.evidence, now)
             return
         # The time that an outage takes is not the step's: its deadline starts anew when the part is back.
         deadline = {"deadline_at": None} if failure.is_outage else {}
         _write_step(row, StepState.WAITING, failure.detail, **deadline)
         _explain(job, store, failure.reason, failure.detail, failure.evidence, now, level=EventLevel.WARNING)
-        job.change(state=JobState.QUEUED, attempt=attempt, lease_until=None, holder="", due_at=now + retry_in)
+        job.change(
+            state=JobState.QUEUED,
+            attempt=min(attempt, _MOST_ATTEMPTS),
+            gives_up_at=None if failure.is_outage or not gives_up else row.deadline_at,
+            lease_until=None,
+            holder="",
+            due_at=now + retry_in,
+        )
 
 
 def finish(lease: Lease, *, now: datetime) -> None:
     """Write down that all steps of the job are done, and what the store is now."""
     with fenced(lease) as (job, store):
-        status = WORKFLOWS[JobKind(job.kind)].ends_as
+        workflow = WORKFLOWS[JobKind(job.kind)]
+        status = workflow.ends_as
         gone = {"deleted_at": now, "url": "", "admin_url": ""} if status == StoreStatus.DELETED else {}
-        job.change(state=JobState.SUCCEEDED, finished_at=now, lease_until=None, holder="", evidence=[], **_NO_REASON)
+        job.change(state=JobState.SUCCEEDED, finished_at=now, lease_until=None, holder="", **_NO_TROUBLE)
         before = store.status
-        store.move_to(status, at=now, **_NO_REASON, **gone)
+        store.move_to(status, at=now, **_told(workflow.ends_because), **gone)
         _tell(
             store,
             job,
@@ -130,6 +206,11 @@ def finish(lease: Lease, *, now: datetime) -> None:
             f"The store is {status.label.lower()}",
         )
         _audit(store, before, now)
+        if status == StoreStatus.DELETED:
+            Mismatch.objects.filter(store=store).delete()
+        # Helm has just applied the objects: they are compared at once only where a difference was known.
+        is_known = Mismatch.objects.filter(store=store).exists()
+        Placement.objects.filter(store=store).update(evidence=[], compared_at=None if is_known else now)
 
 
 def let_go(lease: Lease, *, now: datetime) -> UUID | None:
@@ -138,7 +219,9 @@ def let_go(lease: Lease, *, now: datetime) -> UUID | None:
     Returns:
         The successor's id when it became due.
     """
-    dropped = Job.objects.filter(pk=lease.job_id, fence=lease.fence + 1, state=JobState.SUPERSEDED)
+    dropped = Job.objects.filter(
+        pk=lease.job_id, fence=lease.fence + 1, state__in=[JobState.SUPERSEDED, JobState.CANCELLED]
+    )
     if not dropped.update(lease_until=None, holder=""):
         return None
     successor = Job.objects.live().filter(store_id=lease.store_id, fence=0).first()
@@ -147,24 +230,86 @@ def let_go(lease: Lease, *, now: datetime) -> UUID | None:
     return successor.pk
 
 
-def supersede(job: Job, *, now: datetime) -> datetime:
-    """End a live job in favour of another. Call it with the store locked.
+def hand_over(lease: Lease, *, now: datetime) -> None:
+    """Let the job go in the middle, because its worker ends: it is due now, and its next holder goes on."""
+    with fenced(lease) as (job, store):
+        job.steps.filter(state=StepState.RUNNING).update(state=StepState.PENDING)
+        job.change(state=JobState.QUEUED, lease_until=None, holder="", due_at=now, rung_at=now)
+        _tell(store, job, now, EventLevel.INFO, "JOB_HANDED_OVER", "The worker ended; another one goes on")
+
+
+def supersede(job: Job, *, now: datetime, state: JobState = JobState.SUPERSEDED) -> datetime:
+    """End a live job as ``state``, in favour of another or of none. Call it with the store locked.
 
     Returns:
         From when on the old holder can do nothing more: now, or the end of its lease.
     """
     held_until = job.lease_until if job.state == JobState.RUNNING else None
     # A new fence: whatever the holder still writes is refused.
-    job.change(state=JobState.SUPERSEDED, fence=job.fence + 1, finished_at=now)
+    job.change(state=state, fence=job.fence + 1, finished_at=now)
     return max(held_until, now) if held_until else now
 
 
+def hurry(store: Store, job: Job, *, by: str, now: datetime) -> None:
+    """Make a live job due at once, with new tries and a new deadline. Call it with store and job locked."""
+    _tell(store, job, now, EventLevel.INFO, "RETRIED", f"{job.get_kind_display()} hurried by {by}")
+    if job.state == JobState.RUNNING:
+        job.change(woken_at=now)  # somebody is at it, and may have looked too early
+        return
+    job.steps.filter(state=StepState.WAITING).update(deadline_at=None, started_at=None)
+    job.change(due_at=now, attempt=0, reason_since=now, gives_up_at=None, rung_at=None)
+
+
+def note_cancelled(store: Store, job: Job, *, by: str, now: datetime) -> None:
+    """Write a person's cancellation into the timeline. Call it inside the transaction that cancels."""
+    _tell(store, job, now, EventLevel.WARNING, "CANCELLED", f"{job.get_kind_display()} cancelled by {by}")
+
+
+def _told(code: str) -> dict[str, str]:
+    if not code:
+        return dict(_NO_REASON)
+    reason = REASONS[code]
+    return {"reason": reason.code, "message": reason.sentence, "hint": reason.hint}
+
+
+def _stretched(row: JobStep, step: Step, store: Store, now: datetime) -> datetime | None:
+    """Return the deadline of a step that makes progress: a whole limit from now, up to the longest it may take."""
+    if row.deadline_at is None or row.started_at is None:
+        return row.deadline_at
+    plan = store.plan.spec
+    return max(row.deadline_at, min(now + step.limit(plan), row.started_at + step.longest(plan)))
+
+
+def _gives_up_at(workflow: Workflow, row: JobStep, patience: timedelta | None, now: datetime) -> datetime | None:
+    if workflow.never_gives_up:
+        return None
+    ends = [row.deadline_at] if row.deadline_at else []
+    return min([*ends, now + patience] if patience is not None else ends, default=None)
+
+
+def _time_out(
+    job: Job, store: Store, row: JobStep, cause: Reason, detail: str, evidence: Sequence[Evidence], now: datetime
+) -> None:
+    """Fail a job whose step took too long, with what it lacked at the end as the cause."""
+    late = replace(REASONS["DEADLINE_EXCEEDED"], hint=f"{cause.hint} Then retry.")
+    at_the_end = f"{row.title}, at the end: {cause.sentence} {detail}"
+    _fail(job, store, row, late, at_the_end, evidence, now, cause=cause.code)
+
+
 def _fail(
-    job: Job, store: Store, row: JobStep, reason: Reason, detail: str, evidence: Sequence[str], now: datetime
+    job: Job,
+    store: Store,
+    row: JobStep,
+    reason: Reason,
+    detail: str,
+    evidence: Sequence[Evidence],
+    now: datetime,
+    *,
+    cause: str = "",
 ) -> None:
     _write_step(row, StepState.FAILED, detail, finished_at=now)
     _explain(job, store, reason, detail, evidence, now, level=EventLevel.ERROR)
-    job.change(state=JobState.FAILED, finished_at=now, lease_until=None, holder="")
+    job.change(state=JobState.FAILED, cause=cause, gives_up_at=None, finished_at=now, lease_until=None, holder="")
     status = WORKFLOWS[JobKind(job.kind)].fails_as
     if status:
         before = store.status
@@ -173,7 +318,7 @@ def _fail(
 
 
 def _write_step(row: JobStep, state: StepState, detail: str, **fields: Any) -> None:
-    JobStep.objects.filter(pk=row.pk).update(state=state, detail=detail, **fields)
+    JobStep.objects.filter(pk=row.pk).update(state=state, detail=redact(detail), **fields)
 
 
 def _explain(
@@ -181,20 +326,22 @@ def _explain(
     store: Store,
     reason: Reason,
     detail: str,
-    evidence: Sequence[str],
+    evidence: Sequence[Evidence],
     now: datetime,
     *,
     level: EventLevel,
 ) -> None:
-    told = {"reason": reason.code, "message": f"{reason.sentence} {detail}".strip(), "hint": reason.hint}
+    told = {"reason": reason.code, "message": f"{reason.sentence} {redact(detail)}".strip(), "hint": reason.hint}
+    since = job.reason_since
     if job.reason != reason.code:
+        since = now
         _tell(store, job, now, level, reason.code, told["message"])
-    job.change(evidence=[line for line in evidence if line], **told)
+    job.change(evidence=[one.as_row() for one in evidence], reason_since=since or now, cause="", **told)
     if any(getattr(store, name) != value for name, value in told.items()):
         store.change(updated_at=now, **told)  # unchanged news are no new version: nobody's If-Match grows stale
 
 
-def _tell(store: Store, job: Job, now: datetime, level: EventLevel, code: str, message: str) -> None:
+def _tell(store: Store, job: Job | None, now: datetime, level: EventLevel, code: str, message: str) -> None:
     Event.objects.create(store=store, job=job, at=now, level=level, code=code, message=message)
 
 
@@ -209,14 +356,86 @@ def _audit(store: Store, before: str, now: datetime) -> None:
     )
 
 
-def wake(store_id: UUID, *, now: datetime) -> UUID | None:
-    """Note that the cluster reported a change of the store. Returns the job to ring for, if one waits for it."""
-    job = Job.objects.filter(store_id=store_id, state__in=LIVE).only("pk", "state").first()
-    if job is None:
-        return None
-    waiting = Job.objects.filter(pk=job.pk, state=JobState.WAITING, due_at__gt=now)
-    if waiting.update(due_at=now, rung_at=now):
-        return job.pk
-    # Somebody looks at the store right now and may have looked too early: have it looked at once more.
-    Job.objects.filter(pk=job.pk, state=JobState.RUNNING).update(woken_at=now)
-    return None
+def note_health(
+    store_id: UUID, finding: Finding | None, *, now: datetime, grace: timedelta, repair: bool
+) -> UUID | None:
+    """Write down how a store is that nobody works on: what is wrong with it, or ``None`` when it is well.
+
+    A store that is unwell for ``grace`` becomes degraded; one that is well again becomes ready. Returns the job that
+    was opened to ``repair`` it, if one was.
+    """
+    with transaction.atomic():
+        store = Store.objects.select_for_update().get(pk=store_id)
+        place = Placement.objects.get(store=store)
+        if store.status not in (StoreStatus.READY, StoreStatus.DEGRADED):
+            return None
+        if finding is None:
+            Placement.objects.filter(pk=place.pk).update(unwell_since=None, evidence=[])
+            if store.status == StoreStatus.DEGRADED:
+                store.move_to(StoreStatus.READY, at=now, **_NO_REASON)
+                _tell(store, None, now, EventLevel.INFO, "STORE_READY", "The store is well again")
+                _audit(store, StoreStatus.DEGRADED, now)
+            return None
+        since = place.unwell_since or now
+        Placement.objects.filter(pk=place.pk).update(
+            unwell_since=since, evidence=[one.as_row() for one in finding.evidence]
+        )
+        if now - since < grace:
+            return None
+        _degrade(store, finding, now)
+        if not repair:
+            return None
+        store.move_to(StoreStatus.UPDATING, at=now)
+        return open_job(store, JobKind.UPGRADE, requested_by=audit.PLATFORM.name, now=now).pk
+
+
+def _degrade(store: Store, finding: Finding, now: datetime) -> None:
+    reason, before = REASONS[finding.reason], store.status
+    detail = redact(finding.detail)
+    told = {"reason": reason.code, "message": f"{reason.sentence} {detail}".strip(), "hint": reason.hint}
+    if before == StoreStatus.DEGRADED and store.reason == reason.code:
+        return
+    store.move_to(StoreStatus.DEGRADED, at=now, **told)
+    _tell(store, None, now, EventLevel.WARNING, reason.code, told["message"])
+    if before != StoreStatus.DEGRADED:
+        _audit(store, before, now)
+
+
+def look_again(cluster_id: int, *, now: datetime) -> int:
+    """Make every waiting job of a cluster due, for a watcher that does not know what it missed. Returns how many.
+
+    The next sweep rings for them.
+    """
+    jobs = Job.objects.filter(store__placement__cluster=cluster_id)
+    jobs.filter(state=JobState.RUNNING).update(woken_at=now)
+    return jobs.filter(state=JobState.WAITING, due_at__gt=now).update(due_at=now, rung_at=None)
+
+
+def note_drift(store: Store, news: Sequence[str], *, now: datetime) -> None:
+    """Write newly found drift of a store's objects into its timeline."""
+    _tell(store, None, now, EventLevel.WARNING, "DRIFTED", f"{REASONS['DRIFTED'].sentence} {'; '.join(news)}")
+
+
+def wake(stores: Mapping[UUID, News], *, now: datetime) -> list[UUID]:
+    """Note the clusters' news of many stores. Returns the jobs to ring for, those that wait for such news.
+
+    A store that nobody works on is inspected soon when the news makes it doubtful, or better.
+    """
+    telling = {store_id for store_id, news in stores.items() if news & (News.PROGRESS | News.TROUBLE)}
+    live = Job.objects.filter(store_id__in=list(stores), state__in=LIVE)
+    jobs = list(live.only("pk", "store_id", "state", "due_at"))
+    waiting = [job.pk for job in jobs if job.state == JobState.WAITING and job.due_at > now and job.store_id in telling]
+    running = [job.pk for job in jobs if job.state == JobState.RUNNING]
+    if running:
+        # Somebody looks at the store right now and may have looked too early: have it looked at once more.
+        Job.objects.filter(pk__in=running, state=JobState.RUNNING).update(woken_at=now)
+    if waiting:
+        Job.objects.filter(pk__in=waiting, state=JobState.WAITING, due_at__gt=now).update(due_at=now, rung_at=now)
+    worked_on = {job.store_id for job in jobs}
+    doubtful = {store_id for store_id, news in stores.items() if news & (News.LOSS | News.TROUBLE)} - worked_on
+    better = stores.keys() - worked_on - doubtful
+    for status, ids in ((StoreStatus.READY, doubtful), (StoreStatus.DEGRADED, doubtful | better)):
+        if ids:
+            kept = Placement.objects.filter(store_id__in=list(ids), store__status=status, inspected_at__isnull=False)
+            kept.update(inspected_at=None)
+    return waiting

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
-from typing import Final
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import structlog
 from celery import current_app
 from django.db import transaction
+from kombu import Connection
 from kombu.exceptions import OperationalError
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
+_QUEUE: Final = "celery"
 ADVANCE_TASK: Final = "provisioning.advance"
+INSPECT_TASK: Final = "provisioning.inspect"
+PROBE_TASK: Final = "provisioning.probe"
+DELIVER_TASK: Final = "provisioning.deliver"
+SURVEY_TASK: Final = "provisioning.survey"
+REPAIR_TASK: Final = "provisioning.repair"
 
 #: After a failed ring this process rings no more for so long: requests do not queue up behind a dead broker.
 _QUIET_AFTER_FAILURE: Final = timedelta(seconds=5)
@@ -47,21 +58,104 @@ class _Quiet:
             self._until = 0.0
 
 
+class _Line(threading.local):
+    """The thread's own connection to the broker, kept between rings: making one costs more than ringing.
+
+    It is none of Celery's: the bounds above are for rings, workers wait longer for their messages.
+    """
+
+    connection: Connection | None = None
+
+    def use(self, call: Callable[[Connection], T]) -> T:
+        """Return what ``call`` returns, by the kept connection, or by a new one where that has broken.
+
+        Raises:
+            OperationalError: The broker cannot be reached, or went away meanwhile.
+        """
+        if self.connection is not None:
+            try:
+                return call(self.connection)
+            except self._broken:
+                self._hang_up()
+        options = {**current_app.conf.broker_transport_options, **_BOUNDS}
+        self.connection = current_app.connection_for_write(transport_options=options, connect_timeout=0.5)
+        try:
+            return call(self.connection)
+        except self._broken as error:
+            self._hang_up()
+            raise OperationalError(str(error)) from error
+
+    @property
+    def _broken(self) -> tuple[type[BaseException], ...]:
+        known: tuple[type[BaseException], ...] = (
+            self.connection.recoverable_connection_errors if self.connection else ()
+        )
+        return (*known, OperationalError, OSError)
+
+    def _hang_up(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(Exception):  # it is broken already
+                connection.release()
+
+
 _quiet: Final = _Quiet()
+_line: Final = _Line()
 
 
 def ring(job_id: UUID) -> bool:
     """Tell the workers to look at the job now; takes a second and a half at most. Returns whether it was heard."""
+    return _ring(ADVANCE_TASK, job_id=job_id)
+
+
+def ring_for_inspection(store_id: UUID) -> bool:
+    """Tell the workers to see how the store is; bounded as :func:`ring`. Returns whether it was heard."""
+    return _ring(INSPECT_TASK, store_id=store_id)
+
+
+def ring_for_probe(store_id: UUID, *, slot: datetime) -> bool:
+    """Tell the workers to place a test order in the store; bounded as :func:`ring`. Returns whether it was heard."""
+    return _ring(PROBE_TASK, store_id=store_id, slot=slot.isoformat())
+
+
+def ring_for_delivery(webhook_id: int) -> bool:
+    """Tell the workers to send what a webhook is owed; bounded as :func:`ring`. Returns whether it was heard."""
+    return _ring(DELIVER_TASK, webhook_id=webhook_id)
+
+
+def ring_for_survey(cluster_id: int) -> bool:
+    """Tell the workers to compare the cluster with the database; bounded as :func:`ring`."""
+    return _ring(SURVEY_TASK, cluster_id=cluster_id)
+
+
+def ring_for_repair(mismatch_id: int) -> bool:
+    """Tell the workers to carry out a repair that was asked for; bounded as :func:`ring`."""
+    return _ring(REPAIR_TASK, mismatch_id=mismatch_id)
+
+
+def unheard() -> int | None:
+    """Return how many rings for jobs no worker has taken yet; ``None`` when the broker does not say."""
+    try:
+        return _line.use(_length)
+    except OperationalError:
+        return None
+
+
+def _length(connection: Connection) -> int:
+    # Not a passive declaration: that looks for the queue without the prefix of our keys, and finds none.
+    channel: Any = connection.default_channel
+    return int(channel.queue_declare(_QUEUE).message_count)
+
+
+def _ring(task: str, **what: object) -> bool:
     if _quiet.is_now():
         return False
-    options = {**current_app.conf.broker_transport_options, **_BOUNDS}
+    told = {name: str(key) for name, key in what.items()}
     try:
-        # A connection of its own: the bounds above are for rings, workers wait longer for their messages.
-        with current_app.connection_for_write(transport_options=options, connect_timeout=0.5) as connection:
-            current_app.send_task(ADVANCE_TASK, kwargs={"job_id": str(job_id)}, connection=connection, retry=False)
-    except (OperationalError, OSError) as error:
+        _line.use(lambda connection: current_app.send_task(task, kwargs=told, connection=connection, retry=False))
+    except OperationalError as error:
         _quiet.begin()
-        log.warning("ring_failed", job_id=str(job_id), error=type(error).__name__)
+        log.warning("ring_failed", task=task, error=type(error).__name__)
         return False
     _quiet.end()
     return True

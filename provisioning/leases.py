@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
-from provisioning.models import Job, JobState
+from provisioning.models import Job, JobState, Served, Turn
 from provisioning.outcomes import LostLeaseError
 from stores.models import Store
 
@@ -50,13 +50,20 @@ def claim(job_id: UUID, *, holder: str, lease_time: timedelta, now: datetime) ->
             holder=token,
             lease_until=now + lease_time,
             rung_at=None,
+            turn=Turn.NONE,
             started_at=Coalesce(F("started_at"), now),
         )
     )
     if not taken:
         return None
-    job = Job.objects.filter(pk=job_id, holder=token).only("store_id", "fence").first()
-    return Lease(job_id, job.store_id, job.fence, lease_time) if job else None
+    told = Job.objects.filter(pk=job_id, holder=token).values_list("store_id", "fence", "store__team").first()
+    if told is None:
+        return None
+    store_id, fence, team = told
+    Served.objects.bulk_create(
+        [Served(team_id=team, at=now)], update_conflicts=True, unique_fields=["team"], update_fields=["at"]
+    )
+    return Lease(job_id, store_id, fence, lease_time)
 
 
 @contextmanager
@@ -68,11 +75,12 @@ def fenced(lease: Lease) -> Iterator[tuple[Job, Store]]:
     """
     with transaction.atomic():
         # The store's row first, everywhere: two transactions that lock both then never wait for each other.
-        store = Store.objects.select_for_update().get(pk=lease.store_id)
-        job = Job.objects.select_for_update().filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING).first()
+        # PostgreSQL locks in the order of these names, and sees what was committed while it waited.
+        both = Job.objects.select_for_update(of=("store", "self")).select_related("store__plan")
+        job = both.filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING).first()
         if job is None:
             raise LostLeaseError
-        yield job, store
+        yield job, job.store
 
 
 def extend(lease: Lease, *, now: datetime) -> bool:

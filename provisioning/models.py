@@ -7,10 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
+from provisioning.chart_values import check_chart_values
 from stores.models import Store
+from stores.teams import Team
 from stores.versioned import Versioned
 
 if TYPE_CHECKING:
@@ -25,10 +28,15 @@ class Exposure(models.TextChoices):
 
 
 class Cluster(models.Model):
-    """A Kubernetes cluster that the platform may place stores on. Credentials are referred to, never held."""
+    """A Kubernetes cluster that the platform may place stores on. Its kubeconfig is in a file, or kept sealed."""
 
     name = models.SlugField(max_length=40, unique=True)
-    kubeconfig = models.CharField(max_length=300, help_text="Path of the kubeconfig file, as workers see it.")
+    kubeconfig = models.CharField(
+        max_length=300,
+        blank=True,
+        help_text="Path of the kubeconfig file, as workers see it; empty: one is kept sealed.",
+    )
+    sealed_kubeconfig = models.TextField(blank=True, editable=False, db_default="")
     context = models.CharField(max_length=200, blank=True, help_text="Context in that file; empty: the current one.")
     exposure = models.CharField(max_length=16, choices=Exposure, default=Exposure.NODE_PORT)
     node_address = models.CharField(
@@ -42,6 +50,16 @@ class Cluster(models.Model):
     )
     tls_issuer = models.CharField(max_length=100, blank=True, help_text="cert-manager ClusterIssuer; empty: no TLS.")
     takes_stores = models.BooleanField(default=True, help_text="Whether new stores may be placed here.")
+    chart_values = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[check_chart_values],
+        help_text="Values for the charts of this cluster's stores by engine, such as a registry's mirror or digests; "
+        "what the platform decides itself stays. Holds no secret. Stores take a change at their next upgrade.",
+    )
+    helm_at_most = models.PositiveSmallIntegerField(
+        default=8, validators=[MinValueValidator(1)], help_text="Helm runs on this cluster at the same time."
+    )
 
     def __str__(self) -> str:
         return self.name
@@ -58,9 +76,101 @@ class Placement(models.Model):
     volumes = models.JSONField(
         help_text="Sizes of the store's volumes by role; a volume keeps the size it was made with."
     )
+    workloads = models.JSONField(
+        default=list, blank=True, help_text="What ran when the store became ready, as Deployment/store-web."
+    )
+    inspected_at = models.DateTimeField(null=True, blank=True)
+    unwell_since = models.DateTimeField(null=True, blank=True)
+    credentials_version = models.PositiveIntegerField(
+        default=1, help_text="Grows with each rotation of the store's credentials."
+    )
+    probe_due_at = models.DateTimeField(null=True, blank=True, help_text="When the next test order is due.")
+    probing_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until when a test order may be under way; a slot of the platform is taken."
+    )
+    compared_at = models.DateTimeField(null=True, blank=True, help_text="When the objects were compared with Helm's.")
+    repaired_at = models.DateTimeField(null=True, blank=True, help_text="When drift was last repaired by itself.")
+    evidence = models.JSONField(
+        default=list, blank=True, help_text="What the cluster said when the store was last seen unwell."
+    )
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["inspected_at"], name="placement_inspected"),
+            models.Index(fields=["probe_due_at"], name="placement_probe_due"),
+            models.Index(fields=["probing_until"], name="placement_probing"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.cluster}/{self.namespace}"
+
+
+class Shelf(models.TextChoices):
+    """Where the credentials of a store are kept."""
+
+    VAULT = "vault", "Vault"
+    DATABASE = "database", "Sealed in the database"
+
+
+class StoreCredentials(models.Model):
+    """That, and where, credentials of a store are kept; see :mod:`provisioning.credentials`. Never in clear.
+
+    Under Vault the row only says that there is something to remove when the store is deleted.
+    """
+
+    store = models.OneToOneField(Store, on_delete=models.PROTECT, related_name="credentials")
+    shelf = models.CharField(max_length=16, choices=Shelf)
+    sealed = models.TextField(blank=True)
+    document_version = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name_plural = "store credentials"
+
+    def __str__(self) -> str:
+        return f"credentials of {self.store_id} ({self.shelf})"
+
+
+class Survey(models.Model):
+    """When a cluster was last compared with the database, and whether it could be asked."""
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, primary_key=True, related_name="survey")
+    asked_at = models.DateTimeField(null=True, blank=True)
+    rung_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"survey of {self.cluster}"
+
+
+class Mismatch(models.Model):
+    """One thing on which database and cluster do not agree: an orphan, or drift of a store's objects.
+
+    ``kind`` is one of :class:`provisioning.fsck.OrphanKind` or :class:`provisioning.workflows.drift.DriftKind`. A row
+    lives as long as the mismatch is seen.
+    """
+
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="mismatches")
+    store = models.ForeignKey(Store, null=True, blank=True, on_delete=models.CASCADE, related_name="mismatches")
+    kind = models.CharField(max_length=40)
+    object = models.CharField(max_length=400, help_text="As in Deployment/store-web, or a name of the cluster.")
+    uid = models.CharField(max_length=64, blank=True, help_text="Of exactly the object that a repair removes.")
+    detail = models.TextField(blank=True)
+    is_repairable = models.BooleanField(default=False)
+    first_seen_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    repair_asked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "mismatches"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cluster", "store", "kind", "object"], name="mismatch_once", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.object}"
 
 
 class JobKind(models.TextChoices):
@@ -68,7 +178,9 @@ class JobKind(models.TextChoices):
 
     INSTALL = "install", "Install"
     UPGRADE = "upgrade", "Upgrade"
+    ROTATE = "rotate", "Rotate credentials"
     UNINSTALL = "uninstall", "Uninstall"
+    CLEANUP = "cleanup", "Clean up"
 
 
 class JobState(models.TextChoices):
@@ -80,6 +192,15 @@ class JobState(models.TextChoices):
     SUCCEEDED = "succeeded", "Succeeded"
     FAILED = "failed", "Failed"
     SUPERSEDED = "superseded", "Superseded"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Turn(models.TextChoices):
+    """Where a job is with Helm, of whose runs a cluster has only so many at the same time."""
+
+    NONE = "", "Runs no Helm"
+    WANTED = "wanted", "Waits until another one ends"
+    HELD = "held", "May run Helm"
 
 
 #: States of a job that still has work to do. One job of a store at most is in one of them.
@@ -100,6 +221,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def claimable(self, now: datetime) -> Self:
         """Live jobs that are due and that nobody holds."""
         return self.live().filter(Q(lease_until=None) | Q(lease_until__lte=now), due_at__lte=now)
+
+    def holding_a_turn(self, now: datetime) -> Self:
+        """Jobs that run Helm now; one whose worker died no longer does, once its lease has ended."""
+        return self.filter(turn=Turn.HELD, state=JobState.RUNNING, lease_until__gt=now)
 
 
 class Job(Versioned):
@@ -124,12 +249,19 @@ class Job(Versioned):
     due_at = models.DateTimeField()
     rung_at = models.DateTimeField(null=True, blank=True)
     woken_at = models.DateTimeField(null=True, blank=True)
+    turn = models.CharField(max_length=8, choices=Turn, default=Turn.NONE, blank=True)
     attempt = models.PositiveSmallIntegerField(default=0, help_text="Failed tries of the present step.")
 
     reason = models.CharField(max_length=40, blank=True)
+    cause = models.CharField(max_length=40, blank=True, help_text="The reason behind DEADLINE_EXCEEDED.")
+    reason_since = models.DateTimeField(null=True, blank=True)
+    gives_up_at = models.DateTimeField(null=True, blank=True, help_text="When the job fails if nothing changes.")
     message = models.TextField(blank=True)
     hint = models.TextField(blank=True)
-    evidence = models.JSONField(default=list, blank=True, encoder=DjangoJSONEncoder)
+    undo = models.JSONField(default=dict, blank=True, help_text="What the store was before the change, by field.")
+    evidence = models.JSONField(
+        default=list, blank=True, encoder=DjangoJSONEncoder, help_text="Entries of object, message and log lines."
+    )
 
     objects = JobQuerySet.as_manager()
 
@@ -144,6 +276,10 @@ class Job(Versioned):
         indexes = [
             models.Index(fields=["due_at"], condition=Q(state__in=["queued", "running", "waiting"]), name="job_due"),
             models.Index(fields=["store", "-created_at"], name="job_newest_by_store"),
+            models.Index(fields=["turn"], condition=~Q(turn=""), name="job_turn"),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="job_running"),
+            models.Index(fields=["kind", "-finished_at"], condition=Q(state="succeeded"), name="job_done_newest"),
+            models.Index(fields=["-started_at"], condition=Q(started_at__isnull=False), name="job_started_newest"),
         ]
 
     def __str__(self) -> str:
@@ -153,6 +289,16 @@ class Job(Versioned):
     def is_live(self) -> bool:
         """Whether the job still has work to do."""
         return self.state in LIVE
+
+
+class Served(models.Model):
+    """When a job of a team was last taken: teams take turns."""
+
+    team = models.OneToOneField(Team, on_delete=models.CASCADE, primary_key=True, related_name="served")
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.team_id} at {self.at}"
 
 
 class StepState(models.TextChoices):
@@ -209,3 +355,38 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class ProbeRunQuerySet(models.QuerySet["ProbeRun"]):
+    """Questions about many test orders, each named after its answer."""
+
+    def counted(self) -> Self:
+        """Those that tell how reliable a shop is: tries of a job that still waits for its shop do not."""
+        return self.exclude(job__isnull=False, is_good=False)
+
+
+class ProbeRun(models.Model):
+    """One test order: a fact that stays as it was. ``job`` is the install or upgrade that it proved, if any.
+
+    ``legs`` are the rows of :meth:`provisioning.engines.probe.ProbeReport.as_json`.
+    """
+
+    store = models.ForeignKey(Store, on_delete=models.PROTECT, related_name="probe_runs")
+    job = models.ForeignKey(Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="probe_runs")
+    at = models.DateTimeField()
+    is_good = models.BooleanField()
+    reason = models.CharField(max_length=40, blank=True)
+    summary = models.TextField()
+    seconds = models.FloatField()
+    legs = models.JSONField(default=list)
+
+    objects = ProbeRunQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["store", "-at", "-id"], name="probe_run_newest_by_store"),
+            models.Index(fields=["at"], name="probe_run_oldest"),
+        ]
+
+    def __str__(self) -> str:
+        return self.summary

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
+from provisioning.evidence import Evidence
 from stores.reasons import REASONS, Reason
-
-#: How soon a waiting step looks again when the cluster reports no change: a net below the watcher.
-RECHECK: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +21,19 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do until the world changes. ``reason`` is a code of :data:`stores.reasons.REASONS`."""
+    """Nothing to do until the world changes. ``reason`` is a code of :data:`stores.reasons.REASONS`.
+
+    ``recheck`` is how soon to look again at first where the cluster does not report the change by itself.
+    ``patience`` is how long this reason may still last until the job fails because of it, if it may not last as long
+    as the step; ``makes_progress``: the world is visibly at work, so the step gets more time.
+    """
 
     reason: str
     detail: str
-    evidence: tuple[str, ...] = ()
-    recheck: timedelta = RECHECK
+    evidence: tuple[Evidence, ...] = ()
+    recheck: timedelta | None = None
+    patience: timedelta | None = None
+    makes_progress: bool = False
 
 
 Outcome = Done | Wait
@@ -37,7 +42,7 @@ Outcome = Done | Wait
 class StepFailedError(Exception):
     """The step cannot succeed by itself: a person has to act."""
 
-    def __init__(self, reason: str, detail: str, evidence: tuple[str, ...] = ()) -> None:
+    def __init__(self, reason: str, detail: str, evidence: tuple[Evidence, ...] = ()) -> None:
         super().__init__(detail)
         self.reason: Reason = REASONS[reason]
         self.detail = detail

@@ -11,6 +11,8 @@ from provisioning.failures import Failure
 MAX_ATTEMPTS: Final = 6
 _FIRST: Final = timedelta(seconds=2)
 _LONGEST: Final = timedelta(minutes=1)
+#: What is tried for ever is tried ever more rarely; whoever removes the cause can have it tried at once.
+_LONGEST_FOREVER: Final = timedelta(minutes=10)
 
 
 def delay(attempt: int, failure: Failure, *, forever: bool, jitter: float) -> timedelta | None:
@@ -25,6 +27,20 @@ def delay(attempt: int, failure: Failure, *, forever: bool, jitter: float) -> ti
     if not forever and not failure.is_outage and (not failure.retryable or attempt >= MAX_ATTEMPTS):
         return None
     doublings: int = 2 ** min(attempt - 1, 10)
-    backoff = min(_FIRST * doublings, _LONGEST)
+    backoff = min(_FIRST * doublings, _LONGEST_FOREVER if forever and not failure.is_outage else _LONGEST)
     spread = backoff * (0.75 + 0.5 * jitter)
     return max(spread, failure.retry_after or timedelta())
+
+
+def recheck(first: timedelta | None, waited: timedelta, *, net: timedelta, jitter: float) -> timedelta:
+    """Return how long a waiting step is left alone.
+
+    Args:
+        first: The shortest time, where nobody reports the change; it grows with what was waited for already.
+            ``None`` where the cluster reports it: then only the net below the watcher is meant.
+        waited: How long the step has waited.
+        net: How often to look although nothing was reported.
+        jitter: A random number from 0 to 1 that spreads the looks of many jobs.
+    """
+    pause = net if first is None else min(max(first, waited / 4), _LONGEST)
+    return pause * (0.75 + 0.5 * jitter)

@@ -4,78 +4,124 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
 
-from provisioning import bookkeeping, doorbell
+from provisioning import bookkeeping, doorbell, probes, queue
+from provisioning.adapters.helm import HelmKilledError
 from provisioning.clients import ClusterClients
+from provisioning.ending import Ending
 from provisioning.engines import all_engines
 from provisioning.failures import Failure, explain
 from provisioning.leases import Clock, Heartbeat, Lease, claim
 from provisioning.models import Cluster, Job, JobKind, JobStep, Placement
 from provisioning.outcomes import Done, LostLeaseError, Outcome
-from provisioning.retry import delay
+from provisioning.retry import delay, recheck
 from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
+
+#: After so many lost races for a job there are enough workers for what is due.
+_CLAIMS: Final = 5
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What advancing a job needs from outside: who works, for how long a claim holds, the clients and the clock."""
+    """What advancing a job needs from outside: who works, for how long a claim holds, the clients and the clock.
+
+    ``recheck_time`` is how often a waiting job is looked at although its cluster reported nothing.
+    """
 
     holder: str
     lease_time: timedelta
     clients: Callable[[Cluster], ClusterClients]
     clock: Clock
+    recheck_time: timedelta = timedelta(minutes=10)
+    ending: Ending = field(default_factory=lambda: Ending(timedelta()))
 
-    def advance(self, job_id: UUID) -> None:
-        """Do the job's steps until one waits, fails or none is left. Safe to call at any time, any number of times."""
+    def advance_next(self) -> None:
+        """Advance the due job whose turn it is, if there is one. Each ring is answered by one such call.
+
+        A worker that ends passes the ring on.
+        """
+        tried: list[UUID] = []
+        if self.ending.has_begun:
+            if waits := queue.next_job(now=self.clock()):
+                doorbell.ring(waits)
+            return
+        while len(tried) < _CLAIMS and (job_id := queue.next_job(now=self.clock(), but_not=tried)):
+            if self.advance(job_id):
+                return
+            tried.append(job_id)  # somebody else got there first
+
+    def advance(self, job_id: UUID) -> bool:
+        """Do the job's steps until one waits, fails or none is left. Safe to call at any time, any number of times.
+
+        Returns:
+            Whether the job could be claimed.
+        """
         lease = claim(job_id, holder=self.holder, lease_time=self.lease_time, now=self.clock())
         if lease is None:
-            return
+            return False
         with structlog.contextvars.bound_contextvars(job_id=str(job_id), store_id=str(lease.store_id)):
             try:
                 while self._next_step(lease):
-                    pass
+                    if self.ending.has_begun:
+                        self._hand_over(lease)
+                        break
             except LostLeaseError:
                 log.info("lease_lost")
                 successor = bookkeeping.let_go(lease, now=self.clock())
                 if successor:
                     doorbell.ring(successor)
+        return True
 
     def _next_step(self, lease: Lease) -> bool:
         """Do one step. Returns whether the next one can be done at once."""
         begun = bookkeeping.begin_step(lease, now=self.clock())
-        if begun is None:
-            bookkeeping.finish(lease, now=self.clock())
+        if isinstance(begun, bookkeeping.Idle):
+            if begun is bookkeeping.Idle.DONE:
+                bookkeeping.finish(lease, now=self.clock())
             return False
         job, row = begun
+        step = WORKFLOWS[JobKind(job.kind)].step(row.name)
+        try:
+            return self._do(lease, job, row, step)
+        finally:
+            if step.runs_helm:
+                self._give_turn_on(job)
+
+    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step) -> bool:
         workflow = WORKFLOWS[JobKind(job.kind)]
         try:
-            outcome = self._run(lease, job, row, workflow.step(row.name))
+            outcome = self._run(lease, job, row, step)
         except (LostLeaseError, DatabaseError):
             raise  # the database is the truth: without it nothing can be written down, and the lease will expire
+        except HelmKilledError:
+            self._hand_over(lease)  # refused when it was the lost lease that ended the program
+            return False
         except Exception as error:
             self._record_failure(lease, job, row, workflow, explain(error), error)
             return False
         if isinstance(outcome, Done):
             bookkeeping.step_done(lease, row, outcome, now=self.clock())
             return True
-        if bookkeeping.step_waits(lease, row, outcome, now=self.clock()):
+        now = self.clock()
+        pause = recheck(outcome.recheck, now - (row.started_at or now), net=self.recheck_time, jitter=_jitter())
+        if bookkeeping.step_waits(lease, row, outcome, recheck=pause, now=now):
             doorbell.ring(job.pk)
         return False
 
     def _run(self, lease: Lease, job: Job, row: JobStep, step: Step) -> Outcome:
         placement = Placement.objects.select_related("cluster", "store__plan").get(store_id=job.store_id)
         clients = self.clients(placement.cluster)
-        with ExitStack() as stack:
-            heartbeat = stack.enter_context(Heartbeat(lease, self.clock)) if step.is_long else None
+        with Heartbeat(lease, self.clock) as heartbeat:
             now = self.clock()
             outcome = step.run(
                 StepContext(
@@ -85,14 +131,28 @@ class Runner:
                     kubernetes=clients.kubernetes,
                     helm=clients.helm,
                     shop=clients.shop,
+                    credentials=clients.credentials,
                     step_started_at=row.started_at or now,
                     now=now,
-                    cancelled=heartbeat.is_lost if heartbeat else lambda: False,
+                    record_probe=partial(probes.record, job.store_id, job_id=job.pk, clock=self.clock),
+                    cancelled=lambda: heartbeat.is_lost() or self.ending.is_over(),
+                    attempt=job.attempt,
+                    reason=job.reason,
+                    reason_since=job.reason_since,
                 )
             )
-        if heartbeat and heartbeat.is_lost():
+        if heartbeat.is_lost():
             raise LostLeaseError
         return outcome
+
+    def _give_turn_on(self, job: Job) -> None:
+        cluster = Cluster.objects.get(placements__store=job.store_id)
+        if waits := queue.next_for_a_turn(cluster):
+            doorbell.ring(waits)
+
+    def _hand_over(self, lease: Lease) -> None:
+        bookkeeping.hand_over(lease, now=self.clock())
+        doorbell.ring(lease.job_id)
 
     def _record_failure(
         self, lease: Lease, job: Job, row: JobStep, workflow: Workflow, failure: Failure, error: Exception
@@ -106,6 +166,10 @@ class Runner:
             max(attempt, 1),
             failure,
             forever=workflow.never_gives_up,
-            jitter=random.random(),  # noqa: S311 (spreads load, protects nothing)
+            jitter=_jitter(),
         )
         bookkeeping.step_failed(lease, row, failure, attempt=attempt, retry_in=wait, now=self.clock())
+
+
+def _jitter() -> float:
+    return random.random()  # noqa: S311 (spreads load, protects nothing)

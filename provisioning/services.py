@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
 from provisioning import bookkeeping, doorbell
+from provisioning.custom_values import check_custom_values
 from provisioning.engines import all_engines
 from provisioning.models import LIVE, Cluster, Job, JobKind, JobState, Placement
-from stores import audit
+from provisioning.workflows import WORKFLOWS
+from stores import audit, quotas
 from stores.audit import Actor
 from stores.errors import (
     BusyStoreError,
@@ -20,6 +22,7 @@ from stores.errors import (
     InvalidTransitionError,
     NameTakenError,
     NoClusterError,
+    NotCancellableError,
     NotRetryableError,
     StaleRowError,
     StoreError,
@@ -27,12 +30,12 @@ from stores.errors import (
     UnknownPlanError,
 )
 from stores.models import LEAVING, Plan, Store, StoreStatus
-
-if TYPE_CHECKING:
-    from storeplatform.accounts.models import User
+from stores.reasons import REASONS
+from stores.teams import Team
+from stores.webhook_models import note
 
 #: Changes that only the cluster can make true, so that they need a job.
-_PROVISIONED: Final = frozenset({"plan", "domain"})
+_PROVISIONED: Final = frozenset({"plan", "domain", "custom_values"})
 
 #: Which refusal a violated constraint means.
 _REFUSALS: Final[Mapping[str, type[StoreError]]] = {
@@ -53,23 +56,28 @@ class StoreWish:
     domain: str = ""
     currency: str = "EUR"
     country: str = "DE"
+    custom_values: Mapping[str, Any] = field(default_factory=dict)
 
 
-def create_store(*, owner: User, wish: StoreWish, actor: Actor, now: datetime) -> Store:
+def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) -> Store:
     """Record a wished-for store and the job that will make it real.
 
     Raises:
         UnknownEngineError, UnknownPlanError: The wish names what is not offered.
+        InvalidValuesError: The engine's allow-list does not have a custom value.
         NoClusterError: No cluster takes new stores.
         NameTakenError, DomainTakenError: Another live store has it.
+        QuotaExceededError: A limit of the team does not allow it.
     """
     if wish.engine not in all_engines():
         raise UnknownEngineError(f"there is no engine {wish.engine!r}")
+    check_custom_values(all_engines()[wish.engine], wish.custom_values)
     plan = _offered_plan(wish.plan)
     try:
         with transaction.atomic():
+            quotas.demand(team, quotas.new_store(plan), jobs=live_jobs(team), now=now)
             store = Store.objects.create(
-                owner=owner,
+                team=team,
                 name=wish.name,
                 display_name=wish.display_name,
                 engine=wish.engine,
@@ -78,6 +86,7 @@ def create_store(*, owner: User, wish: StoreWish, actor: Actor, now: datetime) -
                 admin_email=wish.admin_email,
                 currency=wish.currency,
                 country=wish.country,
+                custom_values=dict(wish.custom_values),
                 status_changed_at=now,
                 created_at=now,
                 updated_at=now,
@@ -86,6 +95,7 @@ def create_store(*, owner: User, wish: StoreWish, actor: Actor, now: datetime) -
                 store=store, cluster=_next_cluster(), namespace=f"store-{store.pk}", volumes=plan.spec["volumes"]
             )
             job = bookkeeping.open_job(store, JobKind.INSTALL, requested_by=actor.name, now=now)
+            note(store, at=now)
             audit.record(actor, "store.create", store, at=now, after=_public(store))
             doorbell.ring_after_commit(job.pk)
     except IntegrityError as error:
@@ -93,13 +103,14 @@ def create_store(*, owner: User, wish: StoreWish, actor: Actor, now: datetime) -
     return store
 
 
-def change_store(*, store: Store, version: int, changes: Mapping[str, str], actor: Actor, now: datetime) -> Store:
-    """Change a store that the caller read as ``version``; a new plan or domain starts an upgrade.
+def change_store(*, store: Store, version: int, changes: Mapping[str, Any], actor: Actor, now: datetime) -> Store:
+    """Change a store that the caller read as ``version``; a new plan, domain or custom value starts an upgrade.
 
     Args:
         store: The store as it was read.
         version: The version that the caller's decision is based on.
-        changes: New values of ``display_name``, ``admin_email``, ``plan`` or ``domain``; equal ones are no change.
+        changes: New values of ``display_name``, ``admin_email``, ``plan``, ``domain`` or ``custom_values`` (all of
+            them at once); equal ones are no change.
         actor: Who asks.
         now: The moment of the change.
 
@@ -107,6 +118,7 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, str], acto
         StaleRowError: The store has another version.
         BusyStoreError: A job is under way, and the change needs one.
         InvalidTransitionError: The store is being deleted, or has never become ready.
+        InvalidValuesError: The engine's allow-list does not have a custom value.
         UnknownPlanError, DomainTakenError: The change names what is not to be had.
     """
     try:
@@ -123,8 +135,11 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, str], acto
             fields: dict[str, Any] = dict(wanted)
             if "plan" in wanted:
                 fields["plan"] = _offered_plan(wanted["plan"])
+            if "custom_values" in wanted:
+                check_custom_values(all_engines()[current.engine], wanted["custom_values"])
             if _PROVISIONED & wanted.keys():
-                _begin_upgrade(current, fields, actor, now)
+                undo = {name: before[name] for name in wanted}
+                _begin_upgrade(current, fields, actor, now, undo=undo)
             else:
                 current.change(updated_at=now, **fields)
             audit.record(actor, "store.change", current, at=now, before=before, after=_public(current))
@@ -163,31 +178,138 @@ def delete_store(*, store: Store, version: int | None, actor: Actor, now: dateti
 
 
 def retry_store(*, store: Store, actor: Actor, now: datetime) -> Store:
-    """Begin the failed job of a store anew; what it had done already is found done.
+    """Try again at once: a job that waits is due now, with all its time; a failed one, or a degraded store, anew.
+
+    What was done already is found done. Safe to repeat.
 
     Raises:
-        NotRetryableError: The store's last job did not fail.
+        NotRetryableError: Nothing waits, nothing has failed.
     """
     with transaction.atomic():
         current = Store.objects.select_for_update().get(pk=store.pk)
-        last = Job.objects.filter(store=current).order_by("-created_at", "-pk").first()
-        if current.status != StoreStatus.FAILED or last is None or last.state != JobState.FAILED:
+        last = Job.objects.select_for_update().filter(store=current).order_by("-created_at", "-pk").first()
+        if not can_retry(current, last):
             raise NotRetryableError(f"the store is {current.get_status_display().lower()}")
-        kind = JobKind(last.kind)
-        status = StoreStatus.UPDATING if kind == JobKind.UPGRADE else StoreStatus.PROVISIONING
-        current.move_to(status, at=now, reason="", message="", hint="")
-        job = bookkeeping.open_job(current, kind, requested_by=actor.name, now=now)
+        if last is not None and last.is_live:
+            bookkeeping.hurry(current, last, by=actor.name, now=now)
+            job, kind = last, JobKind(last.kind)
+        else:
+            kind = _kind_of_retry(current, last)
+            current.move_to(WORKFLOWS[kind].begins_as, at=now, reason="", message="", hint="")
+            undo = last.undo if last and last.kind == kind else {}
+            job = bookkeeping.open_job(current, kind, requested_by=actor.name, now=now, undo=undo)
         audit.record(actor, "store.retry", current, at=now, after={"status": current.status, "kind": kind.value})
         doorbell.ring_after_commit(job.pk)
     return current
 
 
-def _begin_upgrade(store: Store, fields: dict[str, Any], actor: Actor, now: datetime) -> None:
+def repair_store(*, store: Store, actor: Actor, now: datetime) -> Store:
+    """Apply the chart of a store again that has drifted from it.
+
+    Raises:
+        BusyStoreError: A job is under way, or the store is not there to be repaired.
+    """
+    with transaction.atomic():
+        current = Store.objects.select_for_update().get(pk=store.pk)
+        before = current.status
+        if before not in (StoreStatus.READY, StoreStatus.DEGRADED):
+            raise BusyStoreError(f"the store is {current.get_status_display().lower()}")
+        _begin_upgrade(current, {}, actor, now, undo={})
+        audit.record(
+            actor, "store.repair", current, at=now, before={"status": before}, after={"status": current.status}
+        )
+    return current
+
+
+def can_retry(store: Store, last: Job | None) -> bool:
+    """Return whether :func:`retry_store` has something to do, ``last`` being the store's newest job."""
+    if last is not None and last.is_live:
+        return True
+    return store.status == StoreStatus.DEGRADED or (store.status == StoreStatus.FAILED and last is not None)
+
+
+def cancel_job(*, store: Store, actor: Actor, now: datetime) -> Store:
+    """Stop the install or upgrade that is under way or has failed, and undo it.
+
+    A running Helm is ended. What a new store had made is removed; a store that was being changed becomes again what it
+    was before.
+
+    Raises:
+        NotCancellableError: There is no such job, or it is a delete.
+        DomainTakenError: Meanwhile another store has the domain that the store had before.
+    """
+    try:
+        with transaction.atomic():
+            current = Store.objects.select_for_update().get(pk=store.pk)
+            last = Job.objects.select_for_update().filter(store=current).order_by("-created_at", "-pk").first()
+            if last is None or not can_cancel(current, last):
+                raise NotCancellableError(f"the store is {current.get_status_display().lower()}")
+            was_live, before = last.is_live, current.status
+            due_at = bookkeeping.supersede(last, now=now, state=JobState.CANCELLED) if was_live else now
+            bookkeeping.note_cancelled(current, last, by=actor.name, now=now)
+            job = _undo(current, last, actor=actor, now=now, due_at=due_at)
+            audit.record(
+                actor, "store.cancel", current, at=now, before={"status": before}, after={"status": current.status}
+            )
+            if job is not None:
+                doorbell.ring_after_commit(job.pk)
+    except IntegrityError as error:
+        raise _refusal(error) from error
+    return current
+
+
+def can_cancel(store: Store, last: Job | None) -> bool:
+    """Return whether :func:`cancel_job` has something to do, ``last`` being the store's newest job."""
+    if last is None or last.kind not in (JobKind.INSTALL, JobKind.UPGRADE):
+        return False
+    if last.is_live:
+        return True
+    failed = store.status == StoreStatus.FAILED and last.state == JobState.FAILED
+    return failed and (last.kind == JobKind.INSTALL or bool(last.undo))
+
+
+def _undo(store: Store, job: Job, *, actor: Actor, now: datetime, due_at: datetime) -> Job | None:
+    """Open the job that undoes a cancelled one, if one can."""
+    reason = REASONS["CANCELLED"]
+    told = {"reason": reason.code, "message": reason.sentence, "hint": reason.hint}
+    if job.kind == JobKind.INSTALL:
+        store.move_to(StoreStatus.PROVISIONING, at=now, **told)
+        kind = JobKind.CLEANUP
+    elif job.undo:
+        store.move_to(StoreStatus.UPDATING, at=now, **_fields(job.undo), **told)
+        kind = JobKind.UPGRADE
+    else:
+        store.move_to(StoreStatus.FAILED, at=now, **told)
+        return None
+    return bookkeeping.open_job(store, kind, requested_by=actor.name, now=now, due_at=due_at)
+
+
+def _kind_of_retry(store: Store, last: Job | None) -> JobKind:
+    if store.status == StoreStatus.DEGRADED or last is None:
+        return JobKind.UPGRADE
+    return JobKind.INSTALL if last.kind == JobKind.CLEANUP else JobKind(last.kind)
+
+
+def _fields(values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the store's fields for values as :func:`_public` shows them; the plan may be one no longer offered."""
+    return {("plan_id" if name == "plan" else name): value for name, value in values.items()}
+
+
+def _begin_upgrade(
+    store: Store, fields: dict[str, Any], actor: Actor, now: datetime, *, undo: Mapping[str, str]
+) -> None:
     if Job.objects.filter(store=store, state__in=LIVE).exists():
         raise BusyStoreError("a job is under way")
+    more = quotas.other_plan(store.plan, fields.get("plan", store.plan))
+    quotas.demand(store.team, more, jobs=live_jobs(store.team), now=now)
     store.move_to(StoreStatus.UPDATING, at=now, **fields, reason="", message="", hint="")
-    job = bookkeeping.open_job(store, JobKind.UPGRADE, requested_by=actor.name, now=now)
+    job = bookkeeping.open_job(store, JobKind.UPGRADE, requested_by=actor.name, now=now, undo=undo)
     doorbell.ring_after_commit(job.pk)
+
+
+def live_jobs(team: Team) -> int:
+    """Return how many jobs are at work on the team's stores or wait for it."""
+    return Job.objects.live().filter(store__team=team).count()
 
 
 def _offered_plan(slug: str) -> Plan:
@@ -217,7 +339,7 @@ def _refusal(error: IntegrityError) -> StoreError:
     return refusal(refusal.sentence)
 
 
-def _public(store: Store) -> dict[str, str]:
+def _public(store: Store) -> dict[str, Any]:
     return {
         "name": store.name,
         "display_name": store.display_name,
@@ -225,4 +347,5 @@ def _public(store: Store) -> dict[str, str]:
         "plan": store.plan_id,
         "domain": store.domain,
         "admin_email": store.admin_email,
+        "custom_values": store.custom_values,
     }

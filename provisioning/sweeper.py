@@ -7,7 +7,7 @@ from typing import Final
 
 from django.db.models import Q
 
-from provisioning import doorbell
+from provisioning import doorbell, queue
 from provisioning.models import Job
 
 #: A sweep rings for so many jobs at most; the next one goes on.
@@ -21,11 +21,15 @@ def sweep(*, now: datetime, ring_again_after: timedelta) -> int:
         now: The moment by which jobs are due.
         ring_again_after: A job that was rung for is rung for again only after so long.
     """
-    due = Job.objects.claimable(now).filter(Q(rung_at=None) | Q(rung_at__lte=now - ring_again_after))
-    heard = 0
-    for job_id in due.order_by("due_at").values_list("pk", flat=True)[:_BATCH]:
-        if not doorbell.ring(job_id):
-            break  # the broker is away: the next sweep tries again
-        Job.objects.filter(pk=job_id).update(rung_at=now)
-        heard += 1
-    return heard
+    takeable = queue.takeable(now)
+    due = takeable.filter(Q(rung_at=None) | Q(rung_at__lte=now - ring_again_after)).order_by("due_at")
+    jobs = list(due.values_list("pk", flat=True)[:_BATCH])
+    if not jobs:
+        return 0
+    unheard = doorbell.unheard()
+    if unheard is None:
+        return 0  # the broker is away: the next sweep tries again
+    # As many rings as jobs are enough: in a long queue more would only pile up and be answered by nothing to do.
+    heard = [job_id for job_id in jobs[: max(takeable.count() - unheard, 0)] if doorbell.ring(job_id)]
+    Job.objects.filter(pk__in=heard).update(rung_at=now)
+    return len(heard)

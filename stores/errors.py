@@ -29,10 +29,10 @@ class InvalidTransitionError(StoreError):
 
 
 class NameTakenError(StoreError):
-    """Another live store of the same owner has this name."""
+    """Another live store of the same team has this name."""
 
     code = "name_taken"
-    sentence = "Another store of yours has this name."
+    sentence = "Another store of the team has this name."
     hint = "Choose another name, or delete the store that has it: a name is free as soon as its store is deleted."
     field = "name"
 
@@ -54,6 +54,39 @@ class UnknownEngineError(StoreError):
     field = "engine"
 
 
+class InvalidValuesError(StoreError):
+    """A custom value is not in the engine's allow-list, or of another kind than it says."""
+
+    code = "invalid_values"
+    hint = "GET /api/v1/engines shows what may be set, as values_schema."
+    field = "custom_values"
+
+
+class PlainHttpError(StoreError):
+    """A webhook would send over plain HTTP."""
+
+    code = "plain_http"
+    sentence = "The address is not https."
+    hint = "Use https: messages tell about your stores."
+    field = "url"
+
+
+class TooManyWebhooksError(StoreError):
+    """The team has as many webhooks as it may."""
+
+    code = "too_many_webhooks"
+    sentence = "The team has as many webhooks as it may."
+    hint = "Remove one that is not needed."
+
+
+class SecretsUnavailableError(StoreError):
+    """A secret cannot be sealed now."""
+
+    code = "secrets_unavailable"
+    sentence = "Where secrets are sealed cannot be asked now."
+    hint = "Try again in a minute."
+
+
 class UnknownPlanError(StoreError):
     """No plan of this name is offered."""
 
@@ -73,7 +106,35 @@ class NotRetryableError(StoreError):
     """The store has nothing that a retry could repeat."""
 
     code = "not_retryable"
-    hint = "Only a store whose last job failed can be retried."
+    hint = "A job that waits, a failed job and a degraded store can be tried again."
+
+
+class NotCancellableError(StoreError):
+    """Nothing is under way that could be cancelled."""
+
+    code = "not_cancellable"
+    hint = "Only an install or an upgrade that is under way or has failed can be cancelled; a delete never."
+
+
+class NotRotatableError(StoreError):
+    """The store's engine cannot replace credentials."""
+
+    code = "not_rotatable"
+    hint = "GET /api/v1/engines says which engines can."
+
+
+class NoCredentialsError(StoreError):
+    """The store has no credentials yet, or no more."""
+
+    code = "no_credentials"
+    hint = "Credentials are made in the first minute of an install."
+
+
+class CredentialsUnavailableError(StoreError):
+    """Where credentials are kept cannot be asked now."""
+
+    code = "credentials_unavailable"
+    hint = "Repeat the request after Retry-After."
 
 
 class BusyStoreError(StoreError):
@@ -81,3 +142,59 @@ class BusyStoreError(StoreError):
 
     code = "job_in_progress"
     hint = "Wait until the job has ended, or delete the store: a delete supersedes any job."
+
+
+class NotAllowedError(StoreError):
+    """The caller's role does not allow it."""
+
+    code = "not_allowed"
+    hint = "Ask an admin of the team for a role that allows it; GET /api/v1/teams lists your teams and roles."
+
+
+class UnknownTeamError(StoreError):
+    """There is no such team, or it is not the caller's."""
+
+    code = "unknown_team"
+    hint = "GET /api/v1/teams lists your teams."
+    field = "team"
+
+
+class TeamSlugTakenError(StoreError):
+    """Another team has this slug."""
+
+    code = "team_slug_taken"
+    sentence = "Another team has this slug."
+    hint = "Choose another slug."
+    field = "slug"
+
+
+class UnknownUserError(StoreError):
+    """Nobody has this user name."""
+
+    code = "unknown_user"
+    hint = "The user needs an account first: a platform operator makes it, or a first single sign-on."
+    field = "username"
+
+
+class AlreadyMemberError(StoreError):
+    """The user is a member of the team already."""
+
+    code = "already_member"
+    sentence = "The user is a member of the team already."
+    hint = "Change the role of the membership instead."
+    field = "username"
+
+
+class LastAdminError(StoreError):
+    """A team would be left without anybody who manages it."""
+
+    code = "last_admin"
+    hint = "Make another member an admin first."
+    field = "role"
+
+
+class QuotaExceededError(StoreError):
+    """A limit of the team does not allow it. The text names the limit and its use."""
+
+    code = "quota_exceeded"
+    hint = "Delete a store, choose a smaller plan, or ask a platform operator to raise the team's limit."

@@ -1,4 +1,4 @@
-"""Plan, Store and AuditEntry: what the platform knows of a shop, and who did what to it."""
+"""Plan and Store: what the platform knows of a shop."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pgtrigger
-from django.conf import settings
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from stores.audit_models import AuditAnchor, AuditChain, AuditEntry
 from stores.errors import InvalidTransitionError
 from stores.naming import DISPLAY_NAME_MAX_LENGTH, DOMAIN_MAX_LENGTH, NAME_MAX_LENGTH
+from stores.teams import Team
 from stores.versioned import Versioned
+from stores.webhook_models import Delivery, Webhook, note
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+__all__ = [
+    "TRANSITIONS", "WORKING", "AuditAnchor", "AuditChain", "AuditEntry", "Delivery", "Plan", "Store",
+    "StoreQuerySet", "StoreStatus", "Webhook",
+]  # fmt: skip
 
 
 class StoreStatus(models.TextChoices):
@@ -83,12 +89,10 @@ class StoreQuerySet(models.QuerySet["Store"]):
     """Questions about many stores, each named after its answer."""
 
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> Self:
-        """Stores that ``user`` may see: everything for platform operators (staff), else their own."""
-        if not user.is_authenticated:
-            return self.none()
+        """Stores that ``user`` may see: those of the teams that they may see."""
         if getattr(user, "is_staff", False):
             return self
-        return self.filter(owner_id=user.pk)
+        return self.filter(team__in=Team.objects.visible_to(user))
 
     def listed(self) -> Self:
         """Stores that have not been deleted."""
@@ -103,7 +107,7 @@ class Store(Versioned):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="stores")
+    team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="stores")
     name = models.CharField(max_length=NAME_MAX_LENGTH)
     display_name = models.CharField(max_length=DISPLAY_NAME_MAX_LENGTH)
     engine = models.CharField(max_length=32)
@@ -112,6 +116,9 @@ class Store(Versioned):
     admin_email = models.EmailField()
     currency = models.CharField(max_length=3, default="EUR")
     country = models.CharField(max_length=2, default="DE")
+    custom_values = models.JSONField(
+        default=dict, blank=True, help_text="Values of the chart, within the engine's allow-list."
+    )
     status = models.CharField(max_length=16, choices=StoreStatus, default=StoreStatus.REQUESTED)
     status_changed_at = models.DateTimeField()
     reason = models.CharField(max_length=40, blank=True)
@@ -128,7 +135,7 @@ class Store(Versioned):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["owner", "name"],
+                fields=["team", "name"],
                 condition=~Q(status__in=[StoreStatus.DELETING, StoreStatus.DELETED]),
                 name="store_name_free",
             ),
@@ -141,7 +148,7 @@ class Store(Versioned):
         ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="store_newest"),
-            models.Index(fields=["owner", "-created_at", "-id"], name="store_newest_by_owner"),
+            models.Index(fields=["team", "-created_at", "-id"], name="store_newest_by_team"),
         ]
         triggers = [
             pgtrigger.FSM(
@@ -168,43 +175,12 @@ class Store(Versioned):
             InvalidTransitionError: :data:`TRANSITIONS` has no such move.
             StaleRowError: The row has a newer version; read it again.
         """
-        if status != self.status:
+        changes_status = status != self.status
+        if changes_status:
             if status not in TRANSITIONS[StoreStatus(self.status)]:
                 raise InvalidTransitionError(f"a store that is {self.status} cannot become {status.value}")
             fields = {"status": status, "status_changed_at": at, **fields}
-        self.change(updated_at=at, **fields)
-
-
-class AuditEntry(models.Model):
-    """One immutable record: who did what to which object, from where. The database refuses to change it."""
-
-    at = models.DateTimeField()
-    actor_name = models.CharField(max_length=150)
-    actor_id = models.BigIntegerField(null=True, blank=True)
-    action = models.CharField(max_length=60)
-    object_type = models.CharField(max_length=60)
-    object_id = models.CharField(max_length=64)
-    address = models.GenericIPAddressField(null=True, blank=True)
-    request_id = models.CharField(max_length=64, blank=True)
-    before = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
-    after = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
-
-    class Meta:
-        verbose_name_plural = "audit entries"
-        indexes = [
-            models.Index(fields=["object_type", "object_id", "-at"], name="audit_by_object"),
-            models.Index(fields=["-at"], name="audit_newest"),
-        ]
-        triggers: ClassVar[list[Any]] = [
-            pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete),
-            pgtrigger.Trigger(
-                name="no_truncate",
-                level=pgtrigger.Statement,
-                when=pgtrigger.Before,
-                operation=pgtrigger.Truncate,
-                func="RAISE EXCEPTION 'the audit log is append-only';",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.object_type} {self.object_id} by {self.actor_name}"
+        with transaction.atomic():
+            self.change(updated_at=at, **fields)
+            if changes_status:
+                note(self, at=at)

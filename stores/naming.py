@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 
@@ -52,6 +53,27 @@ def clean_display_name(raw: str) -> str:
     text = " ".join(unicodedata.normalize("NFC", raw).split())
     if not 1 <= len(text) <= DISPLAY_NAME_MAX_LENGTH:
         raise ValidationError(f"Use 1 to {DISPLAY_NAME_MAX_LENGTH} characters.", code="length")
+    return text
+
+
+def clean_webhook_url(raw: str) -> str:
+    """Return ``raw`` as the address of a webhook: http or https, a host, and nothing that hides where it leads.
+
+    Raises:
+        ValidationError: It is something else.
+    """
+    text = raw.strip()
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise ValidationError("Use printable ASCII characters without spaces.", code="invalid")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValidationError("This is not an address.", code="invalid") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValidationError("Use an address such as https://example.com/hook.", code="invalid")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise ValidationError("Leave out user, password and fragment.", code="invalid")
     return text
 
 

@@ -9,6 +9,7 @@ from storeplatform.accounts.models import User
 from provisioning import bookkeeping
 from provisioning.models import Cluster, Job, JobKind, Placement
 from stores.models import Plan, Store, StoreStatus
+from stores.teams import Membership, Role, Team, personal_team
 from tests.conftest import NOON
 
 _count = iter(range(1, 1_000_000))
@@ -27,6 +28,20 @@ def make_operator(**fields: Any) -> User:
     return make_user(**{"is_staff": True, "is_superuser": True, **fields})
 
 
+def make_team(**members: User) -> Team:
+    """A team with one member for each role that is named, as in ``make_team(viewer=somebody)``."""
+    number = next(_count)
+    team = Team.objects.create(slug=f"team-{number}", name=f"Team {number}", created_at=NOON)
+    for role, user in members.items():
+        Membership.objects.create(team=team, user=user, role=Role(role), created_at=NOON)
+    return team
+
+
+def team_of(user: User) -> Team:
+    """The user's own team."""
+    return personal_team(user, now=NOON)
+
+
 def make_cluster(**fields: Any) -> Cluster:
     """A cluster that takes stores and is not there."""
     return Cluster.objects.create(
@@ -34,10 +49,10 @@ def make_cluster(**fields: Any) -> Cluster:
     )
 
 
-def make_store(*, owner: User | None = None, cluster: Cluster | None = None, **fields: Any) -> Store:
+def make_store(*, team: Team | None = None, cluster: Cluster | None = None, **fields: Any) -> Store:
     """A store in any status, without a job."""
     store = Store.objects.create(
-        owner=owner or make_user(),
+        team=team or make_team(),
         **{
             "name": f"store-{next(_count)}",
             "display_name": "A store",

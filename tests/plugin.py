@@ -39,6 +39,7 @@ class _Servers:
         os.environ.update(
             DATABASE_URL=f"postgres://{_NAME}:{_PASSWORD}@127.0.0.1:{self.postgres.port}/postgres",
             DATABASE_REPLICA_URL="",
+            POSTGRES_BIN=str(self.postgres.programs),
             REDIS_URL=f"redis://127.0.0.1:{self.redis_port}/0",
             HEARTBEAT_DIR=str(self.root / "heartbeat"),
             VAULT_ADDR="",

@@ -1,24 +1,43 @@
 #!/bin/sh
-# Runs while the image is built: the plugin, the static-image mode of WordPress, and port 8080 for an ordinary user.
+# Makes a shop of WordPress' official image: the plugin, WordPress' static-image mode, Apache on port 8080 for an
+# ordinary user, our own files. Runs while the image is built, and in the init container of a pod that starts from the
+# official image; there TARGET is an empty volume, whose parts are then mounted where they are in the image.
+#   FILES                      this folder
+#   PLUGIN_URL, PLUGIN_SHA256  the plugin's archive and its checksum; a URL of "local" takes FILES/plugin/woocommerce
+#   SOURCE                     where the official image's folders are, for a trial; else they are in /
 set -eu
-version=$1 sha256=$2 root=/usr/src/wordpress
+target=${TARGET:-} source=${SOURCE:-} archive=${TMPDIR:-/tmp}/plugin.zip
+site=$target/usr/src/wordpress apache=$target/etc/apache2 store=$target/opt/store
 
-if [ "$version" = local ]; then
-  cp -R /tmp/plugin/woocommerce "$root/wp-content/plugins/woocommerce"
-else
-  [ -n "$sha256" ] || { echo "give WOOCOMMERCE_SHA256, the checksum of woocommerce.$version.zip" >&2; exit 1; }
-  curl -fsSL "https://downloads.wordpress.org/plugin/woocommerce.$version.zip" -o /tmp/woocommerce.zip
-  echo "$sha256  /tmp/woocommerce.zip" | sha256sum -c -
-  php -r '$z = new ZipArchive; $z->open("/tmp/woocommerce.zip") === true || exit(1); $z->extractTo("'"$root"'/wp-content/plugins") || exit(1);'
-  rm /tmp/woocommerce.zip
+mkdir -p "$store"
+if [ -n "$target" ]; then
+  mkdir -p "$target/usr/src" "$target/etc"
+  cp -R "$source/usr/src/wordpress" "$target/usr/src/"
+  cp -R "$source/etc/apache2" "$target/etc/"
 fi
-test -f "$root/wp-content/plugins/woocommerce/woocommerce.php"
-rm -rf "$root/wp-content/plugins/akismet" "$root/wp-content/plugins/hello.php"
-mkdir -p "$root/wp-content/uploads"
 
-cp -s "$root/wp-config-docker.php" "$root/wp-config.php"
-sed -i "s#/var/www/html#$root#g" /etc/apache2/sites-available/*.conf
-sed -i "s#<Directory /var/www/>#<Directory $root/>#" /etc/apache2/apache2.conf /etc/apache2/conf-enabled/docker-php.conf
-sed -i 's/^Listen 80$/Listen 8080/' /etc/apache2/ports.conf
-sed -i 's/\*:80>/*:8080>/' /etc/apache2/sites-available/000-default.conf
-printf 'memory_limit=256M\n' > /usr/local/etc/php/conf.d/zz-store.ini
+if [ "$PLUGIN_URL" = local ]; then
+  cp -R "$FILES/plugin/woocommerce" "$site/wp-content/plugins/woocommerce"
+else
+  [ -n "$PLUGIN_SHA256" ] || { echo "the checksum of $PLUGIN_URL is not given" >&2; exit 1; }
+  curl -fsSL --retry 3 "$PLUGIN_URL" -o "$archive"
+  echo "$PLUGIN_SHA256  $archive" | sha256sum -c - >&2
+  php -r '$z = new ZipArchive; $z->open($argv[1]) === true && $z->extractTo($argv[2]) || exit(1);' \
+    "$archive" "$site/wp-content/plugins"
+  rm "$archive"
+fi
+test -f "$site/wp-content/plugins/woocommerce/woocommerce.php"
+rm -rf "$site/wp-content/plugins/akismet" "$site/wp-content/plugins/hello.php"
+mkdir -p "$site/wp-content/uploads"
+
+ln -sf wp-config-docker.php "$site/wp-config.php"
+cp "$FILES"/store-* "$site/"
+mkdir -p "$site/wp-content/mu-plugins"
+cp "$FILES"/mu-plugins/*.php "$site/wp-content/mu-plugins/"
+cp "$FILES"/steps/*.php "$FILES"/test.php "$FILES"/setup.sh "$store/"
+chmod 755 "$store/setup.sh"
+
+sed -i "s#/var/www/html#/usr/src/wordpress#g; s/\*:80>/*:8080>/" "$apache"/sites-available/*.conf
+sed -i "s#<Directory /var/www/>#<Directory /usr/src/wordpress/>#" "$apache"/apache2.conf "$apache"/conf-enabled/*.conf
+sed -i 's/^Listen 80$/Listen 8080/' "$apache/ports.conf"
+ln -sf ../mods-available/headers.load "$apache/mods-enabled/headers.load"

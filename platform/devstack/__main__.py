@@ -43,9 +43,16 @@ def fetch_programs(into: Annotated[Path, typer.Option(help="Where to put them.")
 
 
 def _serve(kubeconfig: Path | None, *, with_store: bool) -> None:
-    end = threading.Event()
+    end, running = threading.Event(), threading.Event()
+
+    def ask_to_end(*_: object) -> None:
+        first = not end.is_set()
+        end.set()
+        if first and not running.is_set():
+            raise KeyboardInterrupt  # a start may take minutes: do not wait for it
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: end.set())
+        signal.signal(name, ask_to_end)
     try:
         cluster = external.named_cluster(kubeconfig)
         if cluster is None:
@@ -55,6 +62,7 @@ def _serve(kubeconfig: Path | None, *, with_store: bool) -> None:
                 )
         stack = Stack(State(ROOT / ".state"), console.print, kubeconfig=cluster)
         stack.start()
+        running.set()
         failed: list[DevstackError] = []
         try:
             if with_store:
@@ -70,6 +78,8 @@ def _serve(kubeconfig: Path | None, *, with_store: bool) -> None:
     except DevstackError as error:
         console.print(str(error), markup=False)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("stopped before everything was up")
 
 
 def _demo(stack: Stack, end: threading.Event, failed: list[DevstackError]) -> None:

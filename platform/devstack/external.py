@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,6 +32,23 @@ def named_cluster(given: Path | None) -> Path | None:
             "Start it, name another by KUBECONFIG, or unset KUBECONFIG to use the embedded cluster."
         )
     return path
+
+
+def cluster_name(kubeconfig: Path) -> str:
+    """Return a name for the current cluster of ``kubeconfig``, the same at each start: a slug of 40 at most.
+
+    Raises:
+        DevstackError: The file names no current cluster.
+    """
+    config = yaml.safe_load(kubeconfig.read_text())
+    try:
+        context = next(one for one in config["contexts"] if one["name"] == config["current-context"])
+        cluster = next(one for one in config["clusters"] if one["name"] == context["context"]["cluster"])
+    except (KeyError, StopIteration, TypeError) as error:
+        raise DevstackError(f"{kubeconfig} has no current context; choose one by kubectl config use-context") from error
+    slug = re.sub(r"[^a-z0-9]+", "-", context["name"].lower()).strip("-")[:31].rstrip("-")
+    # Two files may call different clusters by one name.
+    return f"{slug}-{hashlib.sha256(cluster['cluster']['server'].encode()).hexdigest()[:8]}"
 
 
 def local_clusters(config: Path | None = None) -> list[str]:

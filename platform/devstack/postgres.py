@@ -6,9 +6,11 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -32,8 +34,36 @@ max_connections = 150
 shared_buffers = 64MB
 password_encryption = scram-sha-256
 """
-#: For throwaway servers: nothing survives a power loss, everything a crash of the server.
+#: What a superuser made in the schema ``public`` becomes the owner's as well.
+_OWN_ALL: Final = (
+    "grant pg_monitor to {owner}",
+    "alter database {database} owner to {owner}",
+    """
+    do $$
+    declare made record;
+    begin
+      for made in
+        select format('alter %s %s owner to %I', case relkind when 'S' then 'sequence' else 'table' end,
+                      oid::regclass, {literal}) as text
+        from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'S')
+          and pg_get_userbyid(relowner) <> {literal} and not exists (
+            select 1 from pg_depend where objid = pg_class.oid and deptype in ('a', 'i') and relkind = 'S')
+        union all
+        select format('alter function %s owner to %I', oid::regprocedure, {literal})
+        from pg_proc
+        where pronamespace = 'public'::regnamespace and pg_get_userbyid(proowner) <> {literal}
+      loop
+        execute made.text;
+      end loop;
+    end $$
+    """,
+)
+#: For throwaway servers: a crash may lose the last second, a loss of power everything.
 FAST: Final = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+_START: Final = timedelta(seconds=40)
+#: What a server says that finds another one at work on its data.
+_HELD: Final = re.compile(r'pre-existing shared memory block|lock file "postmaster\.pid" already exists')
 
 
 def server_user() -> tuple[int, int] | None:
@@ -61,6 +91,11 @@ class PostgresServer:
             os.chown(root, *self._user)
         self._bin = _programs(root, self._user)
 
+    @property
+    def programs(self) -> Path:
+        """Return the folder of PostgreSQL's programs, ``pg_dump`` among them."""
+        return self._bin
+
     def is_made(self, password: str) -> bool:
         """Whether the data folder is complete and its superuser has ``password``."""
         mark = self.data / "made"
@@ -82,6 +117,8 @@ class PostgresServer:
 
     def copy_from(self, primary: PostgresServer, *, superuser: str, password: str) -> None:
         """Make a streaming replica of a running ``primary``."""
+        from psycopg.conninfo import make_conninfo
+
         shutil.rmtree(self.data, ignore_errors=True)
         secret = self.root / f".{self.name}.pgpass"
         self._write(secret, f"127.0.0.1:{primary.port}:*:{superuser}:{password}\n", mode=0o600)
@@ -89,7 +126,8 @@ class PostgresServer:
         # A slot left by a copy that was cut off would refuse the next one.
         self._query(primary.port, superuser, password,
                     f"select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{slot}'")  # noqa: S608 (our own name)  # fmt: skip
-        self._run("pg_basebackup", "-d", f"host=127.0.0.1 port={primary.port} user={superuser} passfile={secret}",
+        place = make_conninfo(host="127.0.0.1", port=primary.port, user=superuser, passfile=str(secret))
+        self._run("pg_basebackup", "-d", place,
                   "-D", str(self.data), "-R", "-X", "stream", "-c", "fast", "-C", "-S", slot, "--no-sync")  # fmt: skip
         (self.data / "made").write_text(_digest(password))
 
@@ -98,12 +136,26 @@ class PostgresServer:
         written = self.data / "postgresql.auto.conf"
         return written.exists() and f"port={primary.port} " in written.read_text().replace("'", "") + " "
 
-    def start(self, *settings: str, user_log: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start the server and return once it takes connections."""
-        self.log = user_log or self.log
-        sockets = self.root
+    def start(self, *settings: str) -> subprocess.Popen[bytes]:
+        """Start the server and return once it takes connections.
+
+        Raises:
+            DevstackError: It did not start; the message holds the end of its log.
+        """
+        deadline = time.monotonic() + _START.total_seconds()
+        while True:
+            try:
+                return self._start_once(*settings)
+            except DevstackError as error:
+                # The last queries of a killed server go on for a while, and nobody else may use its data.
+                if not _HELD.search(str(error)) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _start_once(self, *settings: str) -> subprocess.Popen[bytes]:
         self.process = spawn(
-            [self._bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", sockets, *settings],
+            # No socket in the file system: a path may be longer than the kernel takes.
+            [self._bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", "", *settings],
             log=self.log,
             cwd=self.root,
             user=self._user,
@@ -111,7 +163,7 @@ class PostgresServer:
         )
         wait_until(
             self.is_ready,
-            timeout=timedelta(seconds=40),
+            timeout=_START,
             what=f"PostgreSQL {self.name}",
             process=self.process,
             log=self.log,
@@ -137,6 +189,18 @@ class PostgresServer:
             found = connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone()
             if not found:
                 connection.execute(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
+
+    def create_owner(self, owner: str, *, of: str, superuser: str, password: str) -> None:
+        """Make ``owner``, who cannot log in, own the database ``of`` and all that is in it. Safe to repeat."""
+        import psycopg
+
+        with psycopg.connect(host="127.0.0.1", port=self.port, user=superuser, password=password, dbname=of,
+                             autocommit=True) as connection:  # fmt: skip
+            if not connection.execute("select 1 from pg_roles where rolname = %s", [owner]).fetchone():
+                connection.execute(psycopg.sql.SQL("create role {}").format(psycopg.sql.Identifier(owner)))
+            for text in _OWN_ALL:
+                names = {"owner": psycopg.sql.Identifier(owner), "database": psycopg.sql.Identifier(of)}
+                connection.execute(psycopg.sql.SQL(text).format(literal=psycopg.sql.Literal(owner), **names))
 
     def _query(self, port: int, superuser: str, password: str, text: str) -> None:
         import psycopg

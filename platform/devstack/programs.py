@@ -51,10 +51,15 @@ def kubectl() -> Path:
     """Return the pinned kubectl, or ``KUBECTL_BINARY``.
 
     Raises:
-        DevstackError: It cannot be had.
+        DevstackError: ``KUBECTL_BINARY`` is unusable, or the pinned one cannot be had.
     """
     given = os.environ.get("KUBECTL_BINARY")
-    return Path(given) if given else _pinned() / "kubectl"
+    if not given:
+        return _pinned() / "kubectl"
+    found = shutil.which(given)
+    if found is None:
+        raise DevstackError(f"KUBECTL_BINARY={given} is no program; unset it to use the pinned one")
+    return Path(found)
 
 
 def _pinned() -> Path:
@@ -120,6 +125,9 @@ def _verify(folder: Path) -> None:
 
 
 def _helm_major(program: Path) -> int:
-    told = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=False).stdout
+    try:
+        told = subprocess.run([program, "version", "--short"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return 0  # not made for this machine
     found = re.match(r"v(\d+)\.", told)
     return int(found[1]) if found else 0

@@ -15,20 +15,26 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from devstack import programs, servers
+from devstack import openbao, programs, servers
 from devstack.cluster import DevCluster
 from devstack.cluster import programs as cluster_programs
 from devstack.cluster.cluster import environment_ready_after
+from devstack.external import cluster_name
+from devstack.faults import ApiProxy
 from devstack.postgres import PostgresServer, reachable_root
 from devstack.processes import DevstackError, answers, spawn, stop, tail, wait_until
 from devstack.state import State
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 _DATABASE: Final = "storeplatform"
+_OWNER: Final = "storeplatform_owner"
 _OPERATOR: Final = "operator"
-_LONGEST_PAUSE: Final = 30.0
-_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LOG_LEVEL", "LEASE_TIME", "SWEEP_TIME", "NODE_ADDRESS",
-                "CLUSTER_EXPOSURE", "INGRESS_CLASS", "INGRESS_DOMAIN", "TLS_ISSUER", "XDG_CACHE_HOME")  # fmt: skip
+_SERVER_PAUSE_SECONDS: Final = 2.0
+_KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "LOG_LEVEL",
+                "LEASE_TIME", "SWEEP_TIME", "INSPECT_TIME", "INSPECT_RATE", "INSPECT_GRACE", "DRIFT",
+                "CHECK_TIME", "RECHECK_TIME", "HELM_AT_MOST", "BREAKER_FAILURES", "BREAKER_TIME",
+                "NODE_ADDRESS", "CLUSTER_EXPOSURE", "INGRESS_CLASS", "INGRESS_DOMAIN", "TLS_ISSUER",
+                "CHART_VALUES")  # fmt: skip
 
 
 @dataclass
@@ -49,15 +55,21 @@ class Part:
 
 @dataclass
 class Stack:
-    """The parts of one checkout. ``kubeconfig`` names a cluster to use instead of the embedded one."""
+    """The parts of one checkout.
+
+    ``kubeconfig`` names a cluster to use instead of the embedded one. ``longest_pause``, in seconds, is how late at
+    most a part is started again that ends and ends.
+    """
 
     state: State
     say: Callable[[str], None]
     kubeconfig: Path | None = None
+    longest_pause: float = 30.0
     _parts: list[Part] = field(default_factory=list)
     _primary: PostgresServer | None = None
     _replica: PostgresServer | None = None
     _cluster: DevCluster | None = None
+    _server_pause: dict[str, float] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     connection: dict[str, str] = field(default_factory=dict)
 
@@ -90,13 +102,20 @@ class Stack:
             now = time.monotonic()
             for part in self._parts:
                 self._revive(part, now)
+            for name in self._cluster.revive() if self._cluster else ():
+                self.say(f"{name} of the cluster ended; started it again")
             for server in (self._primary, self._replica):
-                if server and server.process and server.process.poll() is not None:
-                    self.say(
-                        f"PostgreSQL {server.name} ended with status {server.process.returncode}; starting it again"
-                    )
-                    server.start()
+                if server:
+                    self._revive_server(server, now)
             time.sleep(0.2)
+
+    def running(self) -> dict[str, int]:
+        """Return the process ids of what runs now, by name; PostgreSQL's servers are ``primary`` and ``replica``."""
+        servers = [(server.name, server.process) for server in (self._primary, self._replica) if server]
+        parts = [(part.name, part.process) for part in self._parts]
+        cluster = self._cluster.children if self._cluster else []
+        every = [*servers, *parts, *cluster]
+        return {name: process.pid for name, process in every if process is not None and process.poll() is None}
 
     def stop(self) -> None:
         """End everything: first what uses the servers, then the servers."""
@@ -112,18 +131,30 @@ class Stack:
                 server.stop()
         if self._cluster is not None:
             self._cluster.stop()
+        self.state.unlock()
 
     def _revive(self, part: Part, now: float) -> None:
         if part.process is not None and part.process.poll() is None:
-            if now - part.started > _LONGEST_PAUSE:
+            if now - part.started > self.longest_pause:
                 part.failures = 0
             return
         if part.process is not None:
-            pause = min(0.5 * 2**part.failures, _LONGEST_PAUSE)
+            pause = min(0.5 * 2**part.failures, self.longest_pause)
             self.say(f"{part.name} ended with status {part.process.returncode}; starting it again in {pause:g} s")
             part.process, part.failures, part.next_start = None, part.failures + 1, now + pause
         elif now >= part.next_start:
             self._spawn(part)
+
+    def _revive_server(self, server: PostgresServer, now: float) -> None:
+        if server.process is None or server.process.poll() is None or now < self._server_pause.get(server.name, 0.0):
+            return
+        self.say(f"PostgreSQL {server.name} ended with status {server.process.returncode}; starting it again")
+        try:
+            server.start()
+        except DevstackError as error:
+            # It may be killed while it starts; one server in trouble must not end the others.
+            self.say(str(error))
+            self._server_pause[server.name] = time.monotonic() + _SERVER_PAUSE_SECONDS
 
     def _spawn(self, part: Part) -> None:
         part.started = time.monotonic()
@@ -156,11 +187,17 @@ class Stack:
             node_ports=self.state.node_ports(),
         )
         self._cluster.start()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
         config = self._cluster.kubeconfig
-        self._launch(Part("storefront", [sys.executable, "-m", "devstack.storefront", "--kubeconfig", config],
-                          env={**os.environ, "PYTHONPATH": str(ROOT / "platform")}, cwd=ROOT))  # fmt: skip
+        proxy = ApiProxy(config, self.state.folder / "cluster" / "proxy")
+        proxy.prepare()
+        self._launch(
+            Part("storefront", [sys.executable, "-m", "devstack.storefront", "--kubeconfig", config],
+                 env=environment, cwd=ROOT),
+            Part("proxy", proxy.argv, env=environment, cwd=ROOT, ready=proxy.is_ready),
+        )  # fmt: skip
         self.say("cluster: Kubernetes with a simulated node")
-        return config
+        return proxy.kubeconfig
 
     def _start_servers(self, ports: dict[str, int]) -> None:
         folder, password = self.state.folder, self.state.secret("database")
@@ -171,6 +208,7 @@ class Stack:
             primary.make(superuser=_DATABASE, password=password)
         primary.start()
         primary.create_database(_DATABASE, superuser=_DATABASE, password=password)
+        primary.create_owner(_OWNER, of=_DATABASE, superuser=_DATABASE, password=password)
         replica = PostgresServer(root, "replica", ports["replica"])
         self._replica = replica
         if not replica.is_made(password) or not replica.follows(primary):
@@ -179,7 +217,7 @@ class Stack:
         self._launch(
             Part("valkey", servers.valkey_argv(folder / "valkey", ports["valkey"]),
                  ready=lambda: answers(ports["valkey"])),
-            Part("openbao", servers.openbao_argv(folder / "openbao", ports["openbao"], ports["openbao-cluster"]),
+            Part("openbao", openbao.argv(folder / "openbao", ports["openbao"], ports["openbao-cluster"]),
                  ready=lambda: answers(ports["openbao"])),
         )  # fmt: skip
         self.say("servers: PostgreSQL with a replica, Valkey, OpenBao")
@@ -188,8 +226,9 @@ class Stack:
         password, folder = self.state.secret("database"), self.state.folder
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
 
-        def database(part: str) -> str:
-            return f"postgres://{_DATABASE}:{password}@127.0.0.1:{ports[part]}/{_DATABASE}"
+        def database(*parts: str) -> str:
+            hosts = ",".join(f"127.0.0.1:{ports[part]}" for part in parts)
+            return f"postgres://{_DATABASE}:{password}@{hosts}/{_DATABASE}"
 
         return {
             **kept,
@@ -197,23 +236,45 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "storeplatform.settings.dev",
             "SECRET_KEY": self.state.secret("django", prefix="dev-"),
-            "DATABASE_URL": database("primary"),
+            "DATABASE_URL": database("primary", "replica"),
             "DATABASE_REPLICA_URL": database("replica"),
             "REDIS_URL": f"redis://127.0.0.1:{ports['valkey']}/0",
             "VAULT_ADDR": f"http://127.0.0.1:{ports['openbao']}",
-            "VAULT_TOKEN": servers.openbao_token(folder / "openbao", ports["openbao"]),
+            **self._prepare_openbao(ports),
             "KUBECONFIG": str(kubeconfig),
+            "CLUSTER_NAME": cluster_name(self.kubeconfig) if self.kubeconfig else "embedded",
             "HELM_BINARY": str(programs.helm()),
+            # Ctrl-C ends everything within ten seconds.
+            "SHUTDOWN_GRACE": os.environ.get("SHUTDOWN_GRACE", "4"),
+            "POSTGRES_BIN": str(self._primary.programs) if self._primary else "",
             "WORKER_CONCURRENCY": os.environ.get("WORKER_CONCURRENCY", "8"),
             "FLOWER_URL": f"http://127.0.0.1:{ports['flower']}",
             "HEARTBEAT_DIR": str(folder / "heartbeat"),
+            "STATIC_ROOT": str(folder / "static"),
             "LOG_FORMAT": "json",
         }
 
+    def _prepare_openbao(self, ports: dict[str, int]) -> dict[str, str]:
+        folder, port = self.state.folder / "openbao", ports["openbao"]
+        database = openbao.Database(
+            port=ports["primary"], name=_DATABASE, superuser=_DATABASE, password=self.state.secret("database"),
+            owner=_OWNER,
+        )  # fmt: skip
+        role = openbao.prepare(folder, port, openbao.token(folder, port), database)
+        return {
+            "VAULT_ROLE_ID": role.role_id,
+            "VAULT_SECRET_ID": role.secret_id,
+            "VAULT_TRANSIT_KEY": openbao.NAME,
+            "VAULT_DATABASE_ROLE": openbao.NAME,
+            "DATABASE_OWNER": _OWNER,
+        }
+
     def _prepare_platform(self) -> None:
+        (self.state.folder / "static").mkdir(exist_ok=True)  # whose absence would be a warning of each web process
         self._manage("migrate", "--no-input", "--verbosity=0")
         self._manage(
             "bootstrap",
+            "--only-cluster",
             OPERATOR_USERNAME=_OPERATOR,
             OPERATOR_PASSWORD=self.state.secret("operator"),
             OPERATOR_TOKEN=self.state.secret("token", prefix="spp_"),
@@ -237,11 +298,12 @@ class Stack:
         flower_env = {**self.env, "FLOWER_BASIC_AUTH": f"{_OPERATOR}:{self.state.secret('operator')}"}
         parts = [
             Part("web", [bin_folder / "gunicorn", "storeplatform.wsgi", f"--bind=127.0.0.1:{ports['web']}",
-                         "--worker-class=gthread", "--workers=2", "--threads=8", "--graceful-timeout=5"],
+                         "--worker-class=gthread", "--workers=2", "--threads=16", "--graceful-timeout=5",
+                         # It would lie in the user's home folder, one for all stacks.
+                         "--no-control-socket"],
                  env=web_env, ready=lambda: _http_ok(f"http://127.0.0.1:{ports['web']}/health")),
-            Part("worker", [*celery, "worker", "-P", "threads", "-c", self.env["WORKER_CONCURRENCY"],
-                            "--without-gossip", "--without-mingle", "--hostname=worker@%h"],
-                 env={**self.env, "PROCESS_NAME": "worker"}, stop_signal=signal.SIGQUIT),
+            Part("worker", [*celery, "worker", "--without-gossip", "--without-mingle", "--hostname=worker@%h"],
+                 env={**self.env, "PROCESS_NAME": "worker"}),
             Part("beat", [*celery, "beat", "-s", self.state.folder / "beat-schedule", "--pidfile="], env=self.env),
             Part("watcher", [sys.executable, "manage.py", "watch"], env={**self.env, "PROCESS_NAME": "watcher"}),
             Part("flower", [*celery, "flower", "--address=127.0.0.1", f"--port={ports['flower']}"], env=flower_env,
@@ -257,7 +319,8 @@ class Stack:
         return {
             "STOREPLATFORM_URL": web,
             "STOREPLATFORM_TOKEN": self.state.secret("token", prefix="spp_"),
-            "STOREPLATFORM_KUBECONFIG": self.env["KUBECONFIG"],
+            # The way that no simulated fault of the API lies on.
+            "STOREPLATFORM_KUBECONFIG": str(self._cluster.kubeconfig) if self._cluster else self.env["KUBECONFIG"],
             "DASHBOARD_URL": f"{web}/",
             "OPERATOR_USERNAME": _OPERATOR,
             "OPERATOR_PASSWORD": self.state.secret("operator"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,8 @@ from devstack.processes import DevstackError, answers, free_port
 
 _PARTS: Final = ("primary", "replica", "valkey", "openbao", "openbao-cluster", "web", "flower")
 _SLICE: Final = 250
-_NODE_PORTS: Final = (30000, 32767)
+#: The rest of Kubernetes' own range, up to 32767, is left to clusters that are started without a stack.
+_NODE_PORTS: Final = (30000, 32499)
 
 
 @dataclass
@@ -48,7 +50,14 @@ class State:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.unlock()
             raise DevstackError(f"the stack runs already; see {self.connection}") from error
+
+    def unlock(self) -> None:
+        """Let another stack start on this folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def ports(self) -> dict[str, int]:
         """Return the ports of the parts: the ones of last time where they are still free."""
@@ -67,9 +76,9 @@ class State:
         kept = self._read("node-ports.json")
         if kept:
             return kept["first"], kept["last"]
-        starts = range(_NODE_PORTS[0], _NODE_PORTS[1] - _SLICE, _SLICE)
+        starts = range(_NODE_PORTS[0], _NODE_PORTS[1], _SLICE)
         order = sorted(starts, key=lambda _start: secrets.randbelow(1 << 30))
-        first = next((start for start in order if not any(answers(port) for port in (start, start + 1))), starts[0])
+        first = next((start for start in order if not any(map(answers, range(start, start + _SLICE)))), starts[0])
         self._write("node-ports.json", {"first": first, "last": first + _SLICE - 1})
         return first, first + _SLICE - 1
 
@@ -95,7 +104,7 @@ class State:
 
     def write_connection(self, values: dict[str, str]) -> None:
         """Write ``connection.env``, which a shell can source; only its user may read it."""
-        lines = [f"export {name}='{value}'" for name, value in values.items()]
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
         half = self.connection.with_suffix(".half")
         half.unlink(missing_ok=True)
         half.touch(mode=0o600)

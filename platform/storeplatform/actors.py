@@ -24,9 +24,20 @@ def user_of(request: HttpRequest | Request) -> User:
 
 def actor_of(request: HttpRequest | Request) -> Actor:
     """Return the actor of an authenticated request, with its address and request id."""
+    return actor_for(user_of(request), request)
+
+
+def actor_for(user: User, request: HttpRequest | Request) -> Actor:
+    """Return ``user`` as the actor of a request that has just told who they are."""
     return Actor(
-        name=request.user.get_username(),
-        user_id=request.user.pk,
-        address=request.META.get("REMOTE_ADDR") or None,
+        name=user.get_username(),
+        user_id=user.pk,
+        address=address_of(request),
         request_id=str(structlog.contextvars.get_contextvars().get("request_id", "")),
+        role="platform operator" if user.is_staff else "",
     )
+
+
+def address_of(request: HttpRequest | Request | None) -> str | None:
+    """Return where a request came from."""
+    return (request.META.get("REMOTE_ADDR") or None) if request is not None else None

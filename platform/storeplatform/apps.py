@@ -9,8 +9,10 @@ class StorePlatformConfig(AppConfig):
     name = "storeplatform"
 
     def ready(self) -> None:
-        """Describe the API's tokens, and have the processes that Celery starts show that they are alive."""
+        """Describe the API's tokens, have logins recorded, and have Celery's processes show that they are alive."""
         import storeplatform.api.openapi  # noqa: F401 (registers itself)
+        from storeplatform.audit_trail import signals
         from storeplatform.observability.heartbeat import connect_celery
 
+        signals.connect()
         connect_celery()

@@ -8,4 +8,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "storeplatform.settings.dev")
 
 app = Celery("storeplatform")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["provisioning"])
+app.autodiscover_tasks(["provisioning", "storeplatform.idempotency", "storeplatform.audit_trail"])

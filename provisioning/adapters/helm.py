@@ -16,11 +16,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from provisioning.adapters.guard import Guard, unguarded
+
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _DETAIL_LENGTH: Final = 2000
 _POLL_SECONDS: Final = 0.2
 _GRACE_SECONDS: Final = 5.0
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_CANNOT_START: Final = 126  # the launcher's status for a program that is none
+#: What the client library of Kubernetes logs on the way.
+_LOG_LINE: Final = re.compile(r"level=|WARNING: |[IWE]\d{4} ")
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class HelmError(Exception):
@@ -47,6 +52,14 @@ class HelmClusterUnreachableError(HelmError):
     """Helm could not reach the cluster."""
 
     retryable = True
+
+
+class HelmClusterLeftAloneError(HelmClusterUnreachableError):
+    """The cluster failed again and again and is not asked now; it is in ``retry_after``."""
+
+    def __init__(self, detail: str, retry_after: timedelta) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class ReleaseNotFoundError(HelmError):
@@ -100,14 +113,12 @@ KNOWN_FAILURES: Final[tuple[tuple[re.Pattern[str], type[HelmError]], ...]] = (
     (
         re.compile(
             r"values don't meet the specifications|execution error at|parse error|error converting YAML"
-            r"|template: |Chart\.yaml file is missing|chart requires kubeVersion"
+            r"|template: |executing \"|chart requires kubeVersion|unable to detect chart|path \".*\" not found"
+            r"|chart\.metadata\.|missing in charts/"
         ),
         ChartInvalidError,
     ),
-    (
-        re.compile(r"invalid ownership metadata|cannot be imported|conflict occurred while applying"),
-        ResourceConflictError,
-    ),
+    (re.compile(r"invalid ownership metadata|cannot be imported"), ResourceConflictError),
     (
         re.compile(r"is forbidden: .*(violates|denied)|admission webhook|ValidatingAdmissionPolicy"),
         HelmAdmissionDeniedError,
@@ -144,13 +155,17 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Helm:
-    """The ``helm`` program, bound to one cluster. ``timeout`` ends a run that takes longer."""
+    """The ``helm`` program, bound to one cluster. ``timeout`` ends a run that takes longer.
+
+    Each run goes through ``guard``.
+    """
 
     binary: Path
     kubeconfig: Path
     context: str | None
     timeout: timedelta
     history_max: int = 5
+    guard: Guard = unguarded
 
     def version(self) -> str:
         """Return the program's version, as in ``v4.3.1``."""
@@ -165,8 +180,11 @@ class Helm:
         values: Mapping[str, Any],
         labels: Mapping[str, str],
         cancelled: Callable[[], bool] = _never,
+        adopt: bool = False,
     ) -> Release:
         """Install or upgrade ``release`` without waiting for its pods. Safe to repeat.
+
+        What somebody else changed of the chart's own fields is taken back.
 
         Args:
             release: The release's name.
@@ -175,15 +193,20 @@ class Helm:
             values: The complete values; what they leave out is the chart's default.
             labels: Labels of the revision.
             cancelled: Asked five times a second; once true, the program is ended.
+            adopt: Whether objects that belong to no release become this one's.
 
         Raises:
             HelmError: One of its kinds.
         """
+        flags = ["--take-ownership"] if adopt else []
         # Values through stdin: a command line is visible to every process.
-        output = self._run(
-            "upgrade", _checked(release), str(chart), "--install", "--reset-values", "--namespace", _checked(namespace),
-            "--history-max", str(self.history_max), "--labels", ",".join(f"{k}={v}" for k, v in labels.items()),
-            "--hide-notes", "--output", "json", "--values", "-",
+        output = self._ask(
+            "upgrade", _checked(release), str(chart.absolute()), "--install", "--reset-values",
+            # Otherwise a field that a person once edited refuses every later upgrade.
+            "--server-side=true", "--force-conflicts",
+            "--namespace", _checked(namespace), "--history-max", str(self.history_max),
+            "--labels", ",".join(f"{k}={v}" for k, v in labels.items()),
+            "--hide-notes", "--output", "json", "--values", "-", *flags,
             stdin=json.dumps(values), cancelled=cancelled,
         )  # fmt: skip
         return Release.parse(output)
@@ -195,10 +218,35 @@ class Helm:
             HelmError: One of its kinds.
         """
         try:
-            self._run("uninstall", _checked(release), "--namespace", _checked(namespace), cancelled=cancelled)
+            self._ask("uninstall", _checked(release), "--namespace", _checked(namespace), cancelled=cancelled)
         except ReleaseNotFoundError:
             return False
         return True
+
+    def manifest(self, release: str, *, namespace: str) -> list[dict[str, Any]]:
+        """Return the objects of the deployed ``release``, hooks excepted, without the contents of Secrets.
+
+        Raises:
+            ReleaseNotFoundError: There is no such release.
+            HelmError: One of its other kinds.
+        """
+        output = self._ask("get", "manifest", _checked(release), "--namespace", _checked(namespace), cancelled=_never)
+        return _objects(output)
+
+    def render(self, release: str, *, namespace: str, chart: Path, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the objects that ``release`` would have, as :meth:`manifest`; the cluster is not asked.
+
+        Raises:
+            HelmError: One of its kinds.
+        """
+        output = self._run(
+            "template", _checked(release), str(chart.absolute()), "--namespace", _checked(namespace),
+            "--no-hooks", "--values", "-", stdin=json.dumps(values), cancelled=_never,
+        )  # fmt: skip
+        return _objects(output)
+
+    def _ask(self, *arguments: str, cancelled: Callable[[], bool], stdin: str = "") -> str:
+        return self.guard(lambda: self._run(*arguments, cancelled=cancelled, stdin=stdin))
 
     def _run(self, *arguments: str, cancelled: Callable[[], bool], stdin: str = "") -> str:
         program = shutil.which(str(self.binary))
@@ -215,6 +263,8 @@ class Helm:
                 env=self._environment(home),
             )
             output, errors = self._communicate(child, stdin, cancelled)
+        if child.returncode == _CANNOT_START:
+            raise HelmProgramError(f"the program {self.binary} cannot be started; see HELM_BINARY: {errors.strip()}")
         if child.returncode:
             raise _failure(errors)
         return output
@@ -259,6 +309,20 @@ class Helm:
         return output, errors
 
 
+def _objects(output: str) -> list[dict[str, Any]]:
+    import yaml  # which only workers need
+
+    try:
+        found = [one for one in yaml.load_all(output, Loader=yaml.CSafeLoader) if one]
+    except yaml.YAMLError as error:
+        raise HelmError("the manifest of the release cannot be read") from error
+    for one in found:
+        if one.get("kind") == "Secret":
+            one.pop("data", None)
+            one.pop("stringData", None)
+    return found
+
+
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name that Helm may be given: {name!r}")
@@ -266,7 +330,7 @@ def _checked(name: str) -> str:
 
 
 def _failure(errors: str) -> HelmError:
-    lines = [line for line in errors.splitlines() if not line.startswith(("level=", "WARNING", "I", "W"))]
+    lines = [line for line in errors.splitlines() if not _LOG_LINE.match(line)]
     text = "\n".join(lines or errors.splitlines()).strip()[-_DETAIL_LENGTH:]
     for pattern, kind in KNOWN_FAILURES:
         if pattern.search(text):

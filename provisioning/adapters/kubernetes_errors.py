@@ -21,6 +21,14 @@ class ClusterUnreachableError(KubernetesError):
     retryable = True
 
 
+class ClusterLeftAloneError(ClusterUnreachableError):
+    """The server failed again and again and is not asked now; it is in ``retry_after``."""
+
+    def __init__(self, detail: str, retry_after: timedelta) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class ThrottledError(KubernetesError):
     """The server asks for patience (429)."""
 

@@ -15,4 +15,8 @@ if __name__ == "__main__":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(sys.argv[1]):
             sys.exit("the parent is gone already")
-    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 (no shell is wanted)
+    try:
+        os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 (no shell is wanted)
+    except OSError as error:
+        sys.stderr.write(str(error))
+        sys.exit(126)

@@ -11,6 +11,10 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from provisioning.adapters.addresses import OWN_MACHINE, ForbiddenAddressError, Reach
+from provisioning.adapters.deadline import Deadline, trusted_authorities
+from provisioning.adapters.guard import Guard, unguarded
+
 _MAX_BYTES: Final = 1024 * 1024
 _MAX_REDIRECTS: Final = 3
 
@@ -25,6 +29,14 @@ class ShopUnreachableError(ShopError):
 
 class ShopTimeoutError(ShopError):
     """The storefront took too long."""
+
+
+class ShopLeftAloneError(ShopError):
+    """The storefront took too long again and again and is not asked now; it is in ``retry_after``."""
+
+    def __init__(self, detail: str, retry_after: timedelta) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
 
 
 class ShopAnswerError(ShopError):
@@ -54,10 +66,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ShopClient:
-    """A storefront at ``base_url``. ``timeout`` holds for each call, redirects included one by one."""
+    """A storefront at ``base_url``. ``timeout`` holds for each call, redirects included one by one.
+
+    Each call goes through ``guard``.
+    """
 
     base_url: str
     timeout: timedelta
+    reach: Reach = OWN_MACHINE
+    guard: Guard = unguarded
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer:
         """Ask for ``path``; redirects are followed on the same host only.
@@ -65,7 +82,7 @@ class ShopClient:
         Raises:
             ShopError: No usable answer.
         """
-        return self._call("GET", path, None, headers or {})
+        return self._ask("GET", path, None, headers or {})
 
     def post(self, path: str, *, json: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
         """Send ``json`` to ``path``.
@@ -73,22 +90,44 @@ class ShopClient:
         Raises:
             ShopError: No usable answer.
         """
-        return self._call("POST", path, json, headers or {})
+        return self._ask("POST", path, json, headers or {})
+
+    def delete(self, path: str, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask for the removal of what is at ``path``.
+
+        Raises:
+            ShopError: No usable answer.
+        """
+        return self._ask("DELETE", path, None, headers or {})
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Answer:
+        return self.guard(lambda: self._call(method, path, body, headers))
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Answer:
-        url = urljoin(self.base_url, path)
         try:
-            with httpx.Client(timeout=self.timeout.total_seconds(), trust_env=False) as client:
+            url = urljoin(self.base_url, path)
+            host = urlsplit(url).hostname or ""
+            self.reach.check_host(host)
+            with httpx.Client(
+                verify=trusted_authorities(), timeout=self.timeout.total_seconds(), trust_env=False
+            ) as client:
                 for _ in range(_MAX_REDIRECTS + 1):
-                    with client.stream(method, url, json=body, headers=dict(headers)) as response:
+                    with (
+                        Deadline(self.timeout, lambda peer: self.reach.check_peer(host, peer)).guarding() as trace,
+                        client.stream(method, url, json=body, headers=dict(headers), extensions=trace) as response,
+                    ):
                         text = _text(response, path)
                         target = response.headers.get("location") if response.is_redirect else None
                         if target is None:
                             return Answer(path, response.status_code, dict(response.headers), text)
                     url = _same_host(url, target)
+                    if response.status_code in (301, 302, 303):
+                        method, body = "GET", None  # as browsers do: an order is not sent twice
+        except ForbiddenAddressError as error:
+            raise ShopUnreachableError(f"{path}: {error}") from error
         except httpx.TimeoutException as error:
             raise ShopTimeoutError(f"{path} took longer than {self.timeout.total_seconds():g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ShopUnreachableError(f"{path}: {error}") from error
         raise ShopAnswerError(f"{path} redirects more than {_MAX_REDIRECTS} times")
 
@@ -103,7 +142,10 @@ def _text(response: httpx.Response, path: str) -> str:
 
 
 def _same_host(url: str, target: str) -> str:
-    absolute = urljoin(url, target)
+    try:
+        absolute = urljoin(url, target)
+    except ValueError as error:
+        raise ShopAnswerError("the storefront redirects to what is no address") from error
     if urlsplit(absolute).netloc != urlsplit(url).netloc:
         raise ShopAnswerError(f"the storefront redirects to another host: {urlsplit(absolute).netloc}")
     return absolute

@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-import secrets
-import string
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from provisioning.adapters.shop import Answer, ShopClient
-from provisioning.engines.base import CREDENTIALS_SECRET, Engine, NotSellingError, ReleaseOrder
+from provisioning.adapters.shop import ShopClient
+from provisioning.engines.base import Engine, Leg, ProbeSite, ReleaseOrder, random_secret
+from provisioning.engines.probe_orders import PROBE_TOKEN
+from provisioning.engines.woocommerce_probe import Shopper, expect, probe_legs, probe_orders_of
+from stores.plans import mebibytes
 
-_ALPHABET: Final = string.ascii_letters + string.digits
 _SALTS: Final = (
     *("auth-key", "secure-auth-key", "logged-in-key", "nonce-key"),
     *("auth-salt", "secure-auth-salt", "logged-in-salt", "nonce-salt"),
 )
-_API: Final = "/wp-json/wc/store/v1"
-
-
-def _random(length: int) -> str:
-    # Letters and digits only: safe in URLs, option files and shells alike.
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+_CUSTOM_VALUES: Final = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "php": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "uploadLimit": {
+                    "description": "The largest file that may be uploaded.",
+                    "type": "string",
+                    "pattern": "^[1-9][0-9]{0,2}M$",
+                }
+            },
+        },
+        "cron": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "schedule": {
+                    "description": "How often scheduled work is looked for.",
+                    "enum": ["* * * * *", "*/5 * * * *", "*/15 * * * *", "0 * * * *"],
+                }
+            },
+        },
+        "networkPolicy": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "allowInternet": {
+                    "description": "Whether the shop may call https addresses outside, as payment services ask for.",
+                    "type": "boolean",
+                }
+            },
+        },
+    },
+    "examples": [{"php": {"uploadLimit": "128M"}, "networkPolicy": {"allowInternet": True}}],
+}
+#: Measured: Apache and PHP's shared memory take so much, and each request at once so much more.
+_APACHE_MIB: Final = 128
+_WORKER_MIB: Final = 80
 
 
 class WooCommerce(Engine):
@@ -32,73 +68,52 @@ class WooCommerce(Engine):
     service: ClassVar[str] = "store-web"
     admin_path: ClassVar[str] = "/wp-admin/"
     admin_user: ClassVar[str] = "storeadmin"
+    custom_values: ClassVar[Mapping[str, Any]] = _CUSTOM_VALUES
+    # The database's root password stays: it is what the set-up changes the others with.
+    rotating: ClassVar[frozenset[str]] = frozenset({"admin-password", "db-password", PROBE_TOKEN, *_SALTS})
 
     def new_credentials(self) -> dict[str, str]:
-        """Return passwords for the database and the administrator, and WordPress' eight salts."""
-        passwords = {name: _random(32) for name in ("db-root-password", "db-password", "admin-password")}
-        return {**passwords, **{name: _random(64) for name in _SALTS}}
+        """Return passwords for the database and the administrator, the probe's token, and WordPress' eight salts."""
+        passwords = {name: random_secret(32) for name in ("db-root-password", "db-password", "admin-password")}
+        return {**passwords, PROBE_TOKEN: random_secret(48), **{name: random_secret(64) for name in _SALTS}}
 
     def values(self, order: ReleaseOrder) -> dict[str, Any]:
         """Return the complete values of ``helm/woocommerce``."""
         components, volumes = order.plan["components"], order.volumes
-        scheme = "https" if order.tls_issuer else "http"
+        common = order.common_values()
+        web_mib, database_mib = (mebibytes(components[role]["limits"]["memory"]) for role in ("web", "database"))
+        workers = max(2, (web_mib - _APACHE_MIB) // _WORKER_MIB)
         return {
-            "commonLabels": dict(order.labels),
-            "existingSecret": CREDENTIALS_SECRET,
-            "store": {
-                "id": order.store_id,
-                "title": order.title,
-                "adminUser": self.admin_user,
-                "adminEmail": order.admin_email,
-                "currency": order.currency,
-                "country": order.country,
-            },
-            "site": {"url": f"{scheme}://{order.host}" if order.host else ""},
-            "service": {
-                "type": "ClusterIP" if order.host else "NodePort",
-                "nodePort": None if order.host else order.node_port,
-            },
-            "ingress": {
-                "enabled": bool(order.host),
-                "className": order.ingress_class,
-                "host": order.host,
-                "tls": {"enabled": bool(order.tls_issuer), "clusterIssuer": order.tls_issuer},
-            },
+            **common,
+            "store": {**common["store"], "adminUser": self.admin_user},
             "resources": components["web"],
-            "database": {"resources": components["database"], "size": volumes["database"]},
+            "php": {"memoryLimit": f"{min(512, web_mib // 3)}M", "workers": workers},
+            "database": {
+                "resources": components["database"],
+                "size": volumes["database"],
+                "settings": {
+                    # The rest is for connections, sorting and the server itself.
+                    "innodb_buffer_pool_size": f"{database_mib * 3 // 8}M",
+                    # One for each request at once, and some for set-up, scheduled work, probes and backups.
+                    "max_connections": str(workers + 30),
+                },
+            },
             "setup": {"resources": components["setup"]},
             "persistence": {"size": volumes["uploads"]},
-            # The platform makes these before the release, so that no release can lift its own bounds.
-            "quota": {"enabled": False},
-            "limitRange": {"enabled": False},
         }
 
     def check(self, shop: ShopClient) -> str:
         """Walk the way of a shopper up to the till: set-up recorded, a product, a cart, cash on delivery."""
-        _expect(shop.get("/store-health.php"), 200, "the set-up is not recorded")
-        products = _expect(shop.get(f"{_API}/products"), 200, "the catalogue does not answer").json()
-        sellable = [product for product in products if product.get("is_purchasable") and product.get("is_in_stock")]
-        if not sellable:
-            raise NotSellingError("the catalogue has no product that can be bought")
-        cart = _expect(shop.get(f"{_API}/cart"), 200, "the cart does not answer")
-        token = cart.headers.get("cart-token", "")
-        if not token:
-            raise NotSellingError("the cart gives no Cart-Token")
-        filled = _expect(
-            shop.post(
-                f"{_API}/cart/add-item",
-                json={"id": sellable[0]["id"], "quantity": 1},
-                headers={"Cart-Token": token},
-            ),
-            201,
-            "the product cannot be put into the cart",
-        ).json()
-        if "cod" not in filled.get("payment_methods", []):
-            raise NotSellingError("cash on delivery is not offered in the cart")
-        return f"{len(sellable)} product(s) can be bought, cash on delivery is offered"
+        expect(shop.get("/store-health.php"), 200, "the set-up is not recorded")
+        shopper = Shopper(shop)
+        found = shopper.find_product()
+        shopper.fill_cart()
+        return f"{found}, cash on delivery is offered"
 
+    def check_revoked(self, shop: ShopClient, previous: Mapping[str, str]) -> str:
+        """Show that the shop refuses the probe token from before; set-up itself tries the database's old password."""
+        return probe_orders_of(shop, previous.get(PROBE_TOKEN, "")).refuse()
 
-def _expect(answer: Answer, status: int, complaint: str) -> Answer:
-    if answer.status != status:
-        raise NotSellingError(f"{complaint}: {answer.path} answered {answer.status}")
-    return answer
+    def probe_legs(self, site: ProbeSite) -> Sequence[Leg]:
+        """Return the legs of a test order: see :mod:`provisioning.engines.woocommerce_probe`."""
+        return probe_legs(site)

@@ -10,16 +10,19 @@ from provisioning.models import JobKind
 from provisioning.workflows.base import Step, StepContext, Workflow
 from provisioning.workflows.expose import CHECK_STOREFRONT, DISCOVER_ADDRESS
 from provisioning.workflows.install import (
-    APPLY_RELEASE,
     CREATE_CREDENTIALS,
     PREPARE_NAMESPACE,
     WAIT_FOR_WORKLOADS,
 )
+from provisioning.workflows.order import PLACE_ORDER
+from provisioning.workflows.release import APPLY_RELEASE
+from provisioning.workflows.rotate import REVOKE_OLD, STAGE_CREDENTIALS, SWITCH_SECRET
 from provisioning.workflows.uninstall import DELETE_NAMESPACE, UNINSTALL_RELEASE, WAIT_UNTIL_GONE
 from stores.models import StoreStatus
 
 __all__ = ["WORKFLOWS", "Step", "StepContext", "Workflow"]
 
+_REMOVE: Final = (UNINSTALL_RELEASE, DELETE_NAMESPACE, WAIT_UNTIL_GONE)
 _APPLY: Final = (
     PREPARE_NAMESPACE,
     CREATE_CREDENTIALS,
@@ -27,6 +30,7 @@ _APPLY: Final = (
     WAIT_FOR_WORKLOADS,
     DISCOVER_ADDRESS,
     CHECK_STOREFRONT,
+    PLACE_ORDER,
 )
 
 WORKFLOWS: Final[Mapping[JobKind, Workflow]] = MappingProxyType(
@@ -43,11 +47,35 @@ WORKFLOWS: Final[Mapping[JobKind, Workflow]] = MappingProxyType(
             ends_as=StoreStatus.READY,
             fails_as=StoreStatus.FAILED,
         ),
+        JobKind.ROTATE: Workflow(
+            steps=(
+                CREATE_CREDENTIALS,
+                STAGE_CREDENTIALS,
+                SWITCH_SECRET,
+                APPLY_RELEASE,
+                WAIT_FOR_WORKLOADS,
+                DISCOVER_ADDRESS,
+                CHECK_STOREFRONT,
+                PLACE_ORDER,
+                REVOKE_OLD,
+            ),
+            begins_as=StoreStatus.UPDATING,
+            ends_as=StoreStatus.READY,
+            fails_as=StoreStatus.FAILED,
+        ),
         JobKind.UNINSTALL: Workflow(
-            steps=(UNINSTALL_RELEASE, DELETE_NAMESPACE, WAIT_UNTIL_GONE),
+            steps=_REMOVE,
             begins_as=StoreStatus.DELETING,
             ends_as=StoreStatus.DELETED,
             fails_as=None,
+        ),
+        # After a cancelled install: what was made of the store goes, the store itself stays and can be tried again.
+        JobKind.CLEANUP: Workflow(
+            steps=_REMOVE,
+            begins_as=StoreStatus.PROVISIONING,
+            ends_as=StoreStatus.FAILED,
+            fails_as=None,
+            ends_because="CANCELLED",
         ),
     }
 )

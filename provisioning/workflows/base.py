@@ -10,7 +10,8 @@ from typing import Any, Final
 from provisioning.adapters.helm import Helm
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.adapters.shop import ShopClient
-from provisioning.engines.base import Engine
+from provisioning.credentials import CredentialStore
+from provisioning.engines.base import Engine, ProbeReport
 from provisioning.models import Cluster, Exposure, Placement
 from provisioning.outcomes import Outcome
 from stores.models import Store, StoreStatus
@@ -29,10 +30,22 @@ class StepContext:
     kubernetes: Kubernetes
     helm: Helm
     shop: Callable[[str], ShopClient]
+    credentials: CredentialStore
     step_started_at: datetime
     now: datetime
+    #: Writes down what came of a test order, whatever becomes of the step.
+    record_probe: Callable[[ProbeReport], None]
+    #: Failed tries of the step so far; its reason, and since when it has been that.
+    attempt: int
+    reason: str
+    reason_since: datetime | None
     #: Whether the lease was lost: a running program must be ended, and nothing more written.
     cancelled: Callable[[], bool]
+
+    def lasted(self, reason: str) -> timedelta:
+        """Return how long ``reason`` has been the job's reason already."""
+        since = self.reason_since if reason == self.reason else None
+        return self.now - since if since else timedelta()
 
     @property
     def cluster(self) -> Cluster:
@@ -63,28 +76,53 @@ class StepContext:
         return self.store.domain or f"{self.store.name}-{self.store.pk.hex[:8]}.{self.cluster.ingress_domain}"
 
 
+#: How long a step may take, waiting included, where neither plan nor step says otherwise.
+_LIMIT: Final = timedelta(minutes=10)
+#: By how much more a step may take than its limit while the world is visibly at work.
+_STRETCH: Final = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One short, repeatable action. ``limit`` is how long it may take until its job gives up, waiting included.
+    """One short, repeatable action.
 
-    ``is_long`` marks a call that can outlast a lease: the runner then keeps the lease alive meanwhile.
+    ``runs_helm`` marks a step that takes one of its cluster's turns: only so many Helm programs run at once.
+    ``is_start`` marks a wait for containers, which may take what the plan gives a store for becoming ready.
     """
 
     name: str
     title: str
     run: Callable[[StepContext], Outcome]
-    limit: Callable[[Mapping[str, Any]], timedelta] = lambda _plan: timedelta(minutes=10)
-    is_long: bool = False
+    runs_helm: bool = False
+    is_start: bool = False
+
+    def limit(self, plan: Mapping[str, Any]) -> timedelta:
+        """Return how long the step may take until its job gives up, waiting included.
+
+        A plan may say so for a step in ``step_limits_seconds``; ``ready_within_seconds`` is for the waits for pods.
+        """
+        seconds = plan.get("step_limits_seconds", {}).get(self.name)
+        if seconds is None and self.is_start:
+            seconds = plan["ready_within_seconds"]
+        return _LIMIT if seconds is None else timedelta(seconds=seconds)
+
+    def longest(self, plan: Mapping[str, Any]) -> timedelta:
+        """Return how long it may take at most, however much progress is seen."""
+        return self.limit(plan) * _STRETCH
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """The steps of one kind of job. ``fails_as`` is ``None`` where the job is tried for ever."""
+    """The steps of one kind of job. ``fails_as`` is ``None`` where the job is tried for ever.
+
+    ``ends_because`` is the reason that the store gives once the job has succeeded; a store that is well gives none.
+    """
 
     steps: tuple[Step, ...]
     begins_as: StoreStatus
     ends_as: StoreStatus
     fails_as: StoreStatus | None
+    ends_because: str = ""
 
     @property
     def never_gives_up(self) -> bool:

@@ -2,143 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from provisioning.adapters.kubernetes import Container, Pod, Snapshot
+from provisioning.adapters.kubernetes import Snapshot, Workload
+from provisioning.evidence import Evidence
+from provisioning.workflows.symptoms import RULES, Finding, LogPlace, silent_container
 
-_PULL: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_NO_HURRY: Final = timedelta.max
+__all__ = ["QUIET_START", "Finding", "LogPlace", "diagnose", "explain_by_log", "missing_workloads", "workload_names"]
 
+#: How long containers may be busy starting before their logs are asked for what they complain about.
+QUIET_START: Final = timedelta(minutes=1)
+#: How long a database may refuse a password: while it is being set up, that mends itself.
+_REFUSAL_PATIENCE: Final = timedelta(minutes=5)
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What keeps the store from being ready. ``is_final``: it has lasted longer than patience allows.
-
-    ``pod`` names a pod whose log explains more, if there is one.
-    """
-
-    reason: str
-    detail: str
-    evidence: tuple[str, ...] = ()
-    pod: str | None = None
-    is_final: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """Finds one kind of trouble. ``patience`` is how long it may last before the job fails because of it."""
-
-    find: Callable[[Snapshot], Iterator[Finding]]
-    patience: timedelta
+#: How the databases of the engines say that a password is not theirs: MariaDB and MySQL (1045), PostgreSQL (28P01).
+_PASSWORD_REFUSED: Final = (
+    "Access denied for user",
+    "(HY000/1045)",
+    "[HY000] [1045]",
+    "password authentication failed for user",
+    "28P01",
+)
 
 
-def diagnose(snapshot: Snapshot, *, for_so_long: timedelta) -> Finding | None:
+def _just_now(_reason: str) -> timedelta:
+    return timedelta()
+
+
+def diagnose(
+    snapshot: Snapshot,
+    *,
+    lasted: Callable[[str], timedelta] = _just_now,
+    waited: timedelta = timedelta(),
+) -> Finding | None:
     """Return the most telling reason why the store is not ready, or ``None`` when all workloads are.
 
     Args:
         snapshot: The namespace as it is now.
-        for_so_long: How long the store has been waited for.
+        lasted: How long a reason has been the store's already, by its code.
+        waited: How long the store has been waited for.
     """
-    missing = [w for w in snapshot.workloads if not _is_ready(w.kind, w.desired, w.ready, w.observed, w.complete)]
+    missing = [workload for workload in snapshot.workloads if not _is_ready(workload)]
     if snapshot.workloads and not missing:
         return None
-    for rule in _RULES:
+    for rule in RULES:
         for finding in rule.find(snapshot):
-            return Finding(
-                finding.reason,
-                finding.detail,
-                finding.evidence,
-                finding.pod,
-                is_final=for_so_long > rule.patience,
-            )
+            if rule.patience is None:
+                return finding
+            left = rule.patience - lasted(finding.reason)
+            return replace(finding, is_final=left <= timedelta(), patience=max(left, timedelta()))
     waiting = (
         ", ".join(f"{w.kind} {w.name} {w.ready}/{w.desired}" for w in missing) or "the cluster has made nothing yet"
     )
-    return Finding("STARTING", f"waiting for {waiting}")
+    place = silent_container(snapshot) if waited >= QUIET_START else None
+    return Finding("STARTING", f"waiting for {waiting}", log_of=place)
 
 
-def _is_ready(kind: str, desired: int, ready: int, observed: bool, complete: bool) -> bool:
-    return complete if kind == "Job" else observed and ready >= desired
+def explain_by_log(
+    finding: Finding, log: tuple[str, ...], *, lasted: Callable[[str], timedelta] = _just_now
+) -> Finding:
+    """Return ``finding`` with the log that belongs to it, or what the log shows to lie behind it."""
+    if not finding.log_of:
+        return finding
+    place = finding.log_of
+    told = next((one for one in finding.evidence if one.object == place.object), Evidence(place.object))
+    log = log or told.log
+    said = (*log, told.message, *(line for one in finding.evidence for line in one.log))
+    refusal = next((line for line in said if any(mark in line for mark in _PASSWORD_REFUSED)), None)
+    if finding.reason == "STARTING" and not refusal:
+        return finding  # a container that starts may say what it likes
+    logged = replace(told, log=log)
+    evidence = tuple(logged if one is told else one for one in finding.evidence)
+    finding = replace(finding, evidence=evidence if told in finding.evidence else (*evidence, logged))
+    if refusal:
+        detail = f"{place.object} is refused by its database"
+        left = max(_REFUSAL_PATIENCE - lasted("DB_AUTH_MISMATCH"), timedelta())
+        is_final = finding.is_final or not left
+        return replace(finding, reason="DB_AUTH_MISMATCH", detail=detail, patience=left, is_final=is_final)
+    return finding
 
 
-def _failed_jobs(snapshot: Snapshot) -> Iterator[Finding]:
-    for job in snapshot.workloads:
-        if job.kind == "Job" and job.failed:
-            pods = [pod.name for pod in snapshot.pods if pod.owner_kind == "Job" and pod.owner_name == job.name]
-            yield Finding("SETUP_FAILED", f"Job {job.name} failed: {job.message}", pod=pods[-1] if pods else None)
+def workload_names(snapshot: Snapshot) -> list[str]:
+    """Return what has to be there as long as the store is, as in ``Deployment/store-web``; set-up Jobs come and go."""
+    return sorted(f"{w.kind}/{w.name}" for w in snapshot.workloads if w.kind != "Job")
 
 
-def _pulls(snapshot: Snapshot) -> Iterator[Finding]:
-    for pod, container in _containers(snapshot):
-        if container.waiting_reason in _PULL:
-            yield Finding(
-                "IMAGE_PULL",
-                f"image {container.image} of pod {pod.name}: {container.waiting_reason}",
-                (container.waiting_message,),
-            )
+def missing_workloads(snapshot: Snapshot, expected: Iterable[str]) -> list[str]:
+    """Return which of ``expected`` are not there."""
+    return sorted(set(expected) - set(workload_names(snapshot)))
 
 
-def _refused(reason: str, *marks: str) -> Callable[[Snapshot], Iterator[Finding]]:
-    def find(snapshot: Snapshot) -> Iterator[Finding]:
-        lacking = {w.name for w in snapshot.workloads if w.kind == "Job" or w.ready < w.desired}
-        for warning in snapshot.warnings:
-            owner = any(warning.object_name.startswith(name) for name in lacking)
-            if warning.reason == "FailedCreate" and owner and any(mark in warning.message for mark in marks):
-                yield Finding(
-                    reason,
-                    f"{warning.object_kind} {warning.object_name} cannot make its pod",
-                    (warning.message,),
-                )
-
-    return find
-
-
-def _pending_claims(snapshot: Snapshot) -> Iterator[Finding]:
-    for claim in snapshot.claims:
-        if claim.phase != "Bound":
-            told = tuple(w.message for w in snapshot.warnings if w.object_name == claim.name)
-            yield Finding("VOLUME_PENDING", f"claim {claim.name} is {claim.phase}", told)
-
-
-def _unschedulable(snapshot: Snapshot) -> Iterator[Finding]:
-    for pod in snapshot.pods:
-        if not pod.deleting and not pod.scheduled and pod.unschedulable_message:
-            yield Finding("UNSCHEDULABLE", f"pod {pod.name} has no node", (pod.unschedulable_message,))
-
-
-def _crashes(snapshot: Snapshot) -> Iterator[Finding]:
-    for pod, container in _containers(snapshot):
-        if container.waiting_reason == "CrashLoopBackOff":
-            yield Finding(
-                "CRASH_LOOP",
-                f"container {container.name} of pod {pod.name} has crashed {container.restarts} time(s)",
-                (container.waiting_message,),
-                pod=pod.name,
-            )
-
-
-def _containers(snapshot: Snapshot) -> Iterator[tuple[Pod, Container]]:
-    for pod in snapshot.pods:
-        if not pod.deleting:
-            for container in pod.containers:
-                yield pod, container
-
-
-#: In the order in which one explains another: a failed set-up before the web pod that waits for it. What mends
-#: itself when somebody adds room or a volume is waited for until the step's own limit.
-_RULES: Final = (
-    _Rule(_failed_jobs, timedelta(0)),
-    _Rule(_pulls, timedelta(minutes=3)),
-    _Rule(_refused("QUOTA_EXCEEDED", "exceeded quota"), timedelta(minutes=2)),
-    _Rule(
-        _refused("ADMISSION_DENIED", "violates PodSecurity", "admission webhook", "denied"),
-        timedelta(minutes=1),
-    ),
-    # A claim may wait for its pod to be scheduled, so the pod's trouble comes first.
-    _Rule(_unschedulable, _NO_HURRY),
-    _Rule(_pending_claims, _NO_HURRY),
-    _Rule(_crashes, timedelta(minutes=5)),
-)
+def _is_ready(workload: Workload) -> bool:
+    if workload.kind == "Job":
+        return workload.complete
+    return workload.observed and workload.ready >= workload.desired

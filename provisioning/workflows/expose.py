@@ -8,10 +8,13 @@ from typing import Final
 from provisioning.adapters.shop import ShopError
 from provisioning.discovery import candidates
 from provisioning.engines.base import NotSellingError
+from provisioning.evidence import Evidence
 from provisioning.outcomes import Done, Outcome, StepFailedError, Wait
 from provisioning.workflows.base import Step, StepContext
 
 _RECHECK: Final = timedelta(seconds=3)
+#: How long a shop that answers may refuse to sell: what its set-up has not made by then will not come by itself.
+INCOMPLETE_PATIENCE: Final = timedelta(minutes=2)
 
 
 def discover_address(context: StepContext) -> Outcome:
@@ -26,26 +29,29 @@ def discover_address(context: StepContext) -> Outcome:
         return Wait("ADDRESS_PENDING", f"service {name} has no NodePort yet", recheck=_RECHECK)
     if not context.kubernetes.ready_endpoints(context.namespace, name):
         return Wait("ADDRESS_PENDING", f"service {name} has no ready endpoint", recheck=_RECHECK)
-    tried: list[str] = []
+    tried: list[Evidence] = []
     for candidate in candidates(context.cluster, context.kubernetes.nodes(), node_port):
         if candidate.url is None:
-            tried.append(f"{candidate.source}: {candidate.note}")
+            tried.append(Evidence(candidate.source, candidate.note))
             continue
         try:
             context.shop(candidate.url).get("/")
         except ShopError as error:
-            tried.append(f"{candidate.source}: {candidate.url}: {error}")
+            tried.append(Evidence(candidate.source, f"{candidate.url}: {error}"))
             continue
         return _found(context, candidate.url, node_port=node_port)
     return Wait("ADDRESS_PENDING", f"port {node_port} answers at none of the nodes' addresses", tuple(tried), _RECHECK)
 
 
 def check_storefront(context: StepContext) -> Outcome:
-    """Ask the storefront what a shopper would ask. Only this makes a store ready."""
+    """Ask the storefront what a shopper would ask, up to the till."""
     try:
         seen = context.engine.check(context.shop(context.store.url))
     except NotSellingError as error:
-        return Wait("STOREFRONT_INCOMPLETE", str(error), recheck=_RECHECK)
+        reason = error.reason or "STOREFRONT_INCOMPLETE"
+        if context.now - context.step_started_at > INCOMPLETE_PATIENCE:
+            raise StepFailedError(reason, str(error)) from error
+        return Wait(reason, str(error), recheck=_RECHECK)
     except ShopError as error:
         return Wait("STOREFRONT_UNREACHABLE", f"{context.store.url}: {error}", recheck=_RECHECK)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -63,4 +69,4 @@ def _found(context: StepContext, url: str, *, node_port: int | None) -> Done:
 
 
 DISCOVER_ADDRESS: Final = Step("address", "Find the address", discover_address)
-CHECK_STOREFRONT: Final = Step("storefront", "Check the storefront", check_storefront)
+CHECK_STOREFRONT: Final = Step("storefront", "Check the storefront", check_storefront, is_start=True)

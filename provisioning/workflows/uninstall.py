@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
+from provisioning.adapters.helm import (
+    HelmClusterUnreachableError,
+    HelmError,
+    HelmKilledError,
+    HelmProgramError,
+)
 from provisioning.adapters.kubernetes import Namespace
+from provisioning.evidence import Evidence
 from provisioning.outcomes import Done, Outcome, Wait
 from provisioning.workflows.base import OWNER_LABEL, Step, StepContext
+from provisioning.workflows.install import blockers_of, terminating
+
+#: Failed uninstalls until the release is left to the deletion of its namespace.
+_TRIES: Final = 3
+#: Volumes carry no label of ours, so nobody reports their end.
+_RECHECK: Final = timedelta(seconds=3)
 
 
 def uninstall_release(context: StepContext) -> Outcome:
@@ -14,9 +28,17 @@ def uninstall_release(context: StepContext) -> Outcome:
     found = _own_namespace(context)
     if found is None or found.terminating:
         return Done("no namespace that holds a release")
-    removed = context.helm.uninstall(
-        context.placement.release, namespace=context.namespace, cancelled=context.cancelled
-    )
+    try:
+        removed = context.helm.uninstall(
+            context.placement.release, namespace=context.namespace, cancelled=context.cancelled
+        )
+    except (HelmClusterUnreachableError, HelmKilledError, HelmProgramError):
+        raise
+    except HelmError as error:
+        if context.attempt < _TRIES:
+            raise
+        # A release that Helm cannot read must not keep its store: everything of it is in the namespace.
+        return Done(f"left to the deletion of the namespace, since Helm cannot: {error}")
     return Done("release uninstalled" if removed else "no release was there")
 
 
@@ -34,10 +56,12 @@ def wait_until_gone(context: StepContext) -> Outcome:
     """See whether the namespace and its volumes are gone."""
     found = _own_namespace(context)
     if found is not None:
-        return Wait("NAMESPACE_TERMINATING", f"namespace {found.name} is being deleted", found.blockers)
+        # Its end is reported once: who was not watching just then finds out by looking, ever less often.
+        return Wait("NAMESPACE_TERMINATING", terminating(found), blockers_of(found), recheck=_RECHECK)
     volumes = context.kubernetes.volumes(context.namespace)
     if volumes:
-        return Wait("NAMESPACE_TERMINATING", f"{len(volumes)} volume(s) are being deleted", tuple(volumes))
+        told = tuple(Evidence(f"PersistentVolume {name}", "is still there") for name in volumes)
+        return Wait("NAMESPACE_TERMINATING", f"{len(volumes)} volume(s) are being deleted", told, recheck=_RECHECK)
     return Done("namespace and volumes are gone")
 
 
@@ -47,6 +71,6 @@ def _own_namespace(context: StepContext) -> Namespace | None:
     return found if found and found.labels.get(OWNER_LABEL) == str(context.store.pk) else None
 
 
-UNINSTALL_RELEASE: Final = Step("uninstall", "Uninstall the chart", uninstall_release, is_long=True)
+UNINSTALL_RELEASE: Final = Step("uninstall", "Uninstall the chart", uninstall_release, runs_helm=True)
 DELETE_NAMESPACE: Final = Step("delete-namespace", "Delete the namespace", delete_namespace)
 WAIT_UNTIL_GONE: Final = Step("gone", "Wait until nothing is left", wait_until_gone)

@@ -1,135 +1,175 @@
-"""The WooCommerce chart: what it renders, what it refuses, and what a real API server says to it."""
+"""The WooCommerce chart: what only it has."""
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from provisioning.engines.base import ReleaseOrder
 from provisioning.engines.woocommerce import WooCommerce
-from stores.plans import DEFAULT_PLANS
+from tests.charts.rendering import PLANS, Object, Render, containers, order, template
 
-CHART = Path(__file__).resolve().parents[2] / "helm" / "woocommerce"
-VALUES = sorted([*CHART.glob("values*.yaml"), *CHART.glob("ci/*.yaml")])
+CHART = WooCommerce().chart
+SHA256 = "0123456789abcdef" * 4
 
 
-def render(helm: Path, *arguments: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [helm, "template", "store", CHART, "--namespace", "shop", "--values", "-", *arguments],
-        input=yaml.safe_dump(values or {}), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def render(values: Object | None = None) -> list[Object]:
+    done = template(CHART, values=values)
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 
 
-def pod_templates(objects: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for one in objects:
-        spec = one.get("spec", {})
-        if one["kind"] == "CronJob":
-            spec = spec["jobTemplate"]["spec"]
-        if one["kind"] == "Pod":
-            found.append((one["metadata"]["name"], {"metadata": one["metadata"], "spec": spec}))
-        elif "template" in spec:
-            found.append((one["metadata"]["name"], spec["template"]))
-    return found
+def the(objects: list[Object], kind: str, name: str) -> Object:
+    return next(one for one in objects if (one["kind"], one["metadata"]["name"]) == (kind, name))
 
 
-@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name)
-def test_every_container_is_locked_down_and_sized(helm_binary: Path, values: Path) -> None:
-    templates = pod_templates(render(helm_binary, "--values", str(values)))
-
-    assert len(templates) == 5
-    for name, template in templates:
-        pod = template["spec"]
-        assert pod["securityContext"]["runAsNonRoot"] is True, name
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False), name
-        for container in pod["containers"] + pod.get("initContainers", []):
-            security = container["securityContext"]
-            assert (security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"]) == (False, True), name
-            assert security["capabilities"] == {"drop": ["ALL"]}, name
-            assert {"requests", "limits"} <= container["resources"].keys(), name
-            assert not container["image"].endswith(":latest"), name
+def config(values: Object | None = None) -> dict[str, str]:
+    data: dict[str, str] = the(render(values), "ConfigMap", "store-config")["data"]
+    return data
 
 
-def test_no_secret_is_in_a_config_map_or_an_argument(helm_binary: Path) -> None:
-    objects = render(helm_binary, values={"existingSecret": "store-credentials"})
-
-    assert [one["metadata"]["name"] for one in objects if one["kind"] == "Secret"] == []
-    for _, template in pod_templates(objects):
-        for container in template["spec"]["containers"]:
-            for variable in container.get("env", []):
-                if "PASSWORD" in variable["name"] and not variable["name"].endswith("_FILE"):
-                    assert "valueFrom" in variable, variable["name"]
-
-
-def test_names_stay_the_same_so_that_an_upgrade_orphans_no_volume(helm_binary: Path) -> None:
-    objects = render(helm_binary)
-
-    names = {f"{one['kind']}/{one['metadata']['name']}" for one in objects if one["kind"] != "Job"}
-
-    assert names == {
-        *("ConfigMap/store-config", "CronJob/store-cron", "Deployment/store-web", "LimitRange/store-limits"),
-        *("NetworkPolicy/store-database", "NetworkPolicy/store-default-deny", "NetworkPolicy/store-dns"),
-        *("NetworkPolicy/store-test", "NetworkPolicy/store-to-database", "NetworkPolicy/store-web"),
-        *("PersistentVolumeClaim/store-uploads", "Pod/store-test", "ResourceQuota/store-quota"),
-        *("Secret/store-credentials", "Service/store-db", "Service/store-web", "ServiceAccount/store"),
-        "StatefulSet/store-db",
-    }
-
-
-def test_a_title_arrives_as_it_was_typed(helm_binary: Path) -> None:
+def test_a_title_arrives_as_it_was_typed() -> None:
     title = 'Café "Zum $ {{ Eck }}": \\ \' # & <b>'
 
-    objects = render(helm_binary, values={"store": {"title": title}})
+    objects = render({"store": {"title": title}})
 
     job = next(one for one in objects if one["kind"] == "Job")
     environment = job["spec"]["template"]["spec"]["containers"][0]["env"]
     assert [variable["value"] for variable in environment if variable["name"] == "STORE_TITLE"] == [title]
 
 
-@pytest.mark.parametrize(
-    ("values", "place"),
-    [
-        ({"store": {"currency": "euro"}}, "/store/currency"),
-        ({"service": {"type": "LoadBalancer"}}, "/service/type"),
-        ({"persistence": {"size": "much"}}, "/persistence/size"),
-        ({"image": {"tag": "latest"}}, "/image/tag"),
-        ({"ingress": {"enabled": True}}, "/ingress"),
-        ({"replicas": 2}, "replicas"),
-    ],
-)
-def test_wrong_values_are_refused_with_their_place(helm_binary: Path, values: dict[str, Any], place: str) -> None:
-    done = subprocess.run(
-        [helm_binary, "template", "store", CHART, "--values", "-"],
-        input=yaml.safe_dump(values), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def test_php_and_database_are_as_large_as_the_plan_allows() -> None:
+    sizes = {}
+    for plan in PLANS:
+        objects = Render("woocommerce", "defaults", plan, "node-port").objects
+        data = the(objects, "ConfigMap", "store-config")["data"]
+        server = the(objects, "StatefulSet", "store-db")["spec"]["template"]["spec"]["containers"][0]
+        workers = next(line.split()[1] for line in data["apache.conf"].splitlines() if "MaxRequestWorkers" in line)
+        sizes[plan] = (int(workers), data["php.ini"].split()[2], *server["args"][1:])
+
+    assert sizes == {
+        "small": (8, "256M", "--innodb-buffer-pool-size=192M", "--max-connections=38"),
+        "medium": (17, "512M", "--innodb-buffer-pool-size=384M", "--max-connections=47"),
+        "large": (36, "512M", "--innodb-buffer-pool-size=768M", "--max-connections=66"),
+    }
+
+
+def test_the_plain_image_gets_its_plugin_from_the_named_source_and_only_then_has_a_way_out() -> None:
+    plain = render({"plainImage": {"enabled": True, "plugin": {"url": "http://mirror/woo.zip", "sha256": SHA256}}})
+
+    images = {name: container["image"] for name, container in containers(plain)}
+    assert {image for name, image in images.items() if "StatefulSet" not in name} == {"wordpress:7.1-php8.3-apache"}
+    environment = {
+        variable["name"]: variable.get("value")
+        for name, container in containers(plain)
+        if name == "Deployment/store-web/plain-image"
+        for variable in container["env"]
+    }
+    assert (environment["PLUGIN_URL"], environment["PLUGIN_SHA256"]) == ("http://mirror/woo.zip", SHA256)
+    assert the(plain, "NetworkPolicy", "store-plugin-source")["spec"]["egress"][0]["ports"] == [{"port": 443}]
+    assert "store-plugin-source" not in {one["metadata"]["name"] for one in render()}
+
+
+def test_the_plain_image_gets_every_file_that_the_shops_image_is_built_from() -> None:
+    files = the(Render("woocommerce", "everything-on").objects, "ConfigMap", "store-files")["data"]
+
+    source = CHART.parents[1] / "images" / "woocommerce"
+    wanted = {
+        str(path.relative_to(source)).replace("/", "."): path.read_text()
+        for path in source.rglob("*")
+        if path.is_file() and path.name != "Dockerfile" and path.relative_to(source).parts[0] != "plugin"
+    }
+    assert files == wanted
+
+
+def test_a_plugin_without_its_checksum_is_refused() -> None:
+    done = template(CHART, values={"plainImage": {"enabled": True}})
 
     assert done.returncode != 0
-    assert place.strip("/").split("/")[-1] in done.stderr
+    assert "/plainImage/plugin/sha256" in done.stderr
 
 
-@pytest.mark.parametrize("plan", DEFAULT_PLANS, ids=lambda plan: plan["slug"])
-@pytest.mark.parametrize("host", ["", "shop.example.com"])
-def test_what_the_platform_sends_fits_the_schema_of_every_plan(
-    helm_binary: Path, plan: dict[str, Any], host: str
-) -> None:
-    order = ReleaseOrder(
-        store_id="7b5f1f6e-0000-4000-8000-000000000000", title="Shop", admin_email="a@example.com", currency="EUR",
-        country="DE", plan=plan["spec"], volumes=plan["spec"]["volumes"], labels={"storeplatform.io/store-id": "7"},
-        host=host, tls_issuer="letsencrypt" if host else "",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("flavor", "image", "probe", "password"),
+    [
+        ("mariadb", "mariadb:11.4", "healthcheck.sh", "MARIADB_PASSWORD_FILE"),
+        ("mysql", "mysql:8.4", "mysqladmin", "MYSQL_PASSWORD_FILE"),
+    ],
+)
+def test_the_database_is_mariadb_or_mysql(flavor: str, image: str, probe: str, password: str) -> None:
+    objects = render({"database": {"flavor": flavor}})
 
-    objects = render(helm_binary, values=WooCommerce().values(order))
+    server = the(objects, "StatefulSet", "store-db")["spec"]["template"]["spec"]["containers"][0]
+    assert (server["image"], server["readinessProbe"]["exec"]["command"][0]) == (image, probe)
+    assert password in {variable["name"] for variable in server["env"]}
 
-    kinds = {one["kind"] for one in objects}
-    assert ("Ingress" in kinds) == bool(host)
-    assert not kinds & {"ResourceQuota", "LimitRange", "Secret", "Namespace"}
-    assert all(one["metadata"]["labels"]["storeplatform.io/store-id"] == "7" for one in objects)
-    claim = next(one for one in objects if one["kind"] == "StatefulSet")["spec"]["volumeClaimTemplates"][0]
-    assert claim["metadata"]["labels"]["storeplatform.io/store-id"] == "7"
+
+def test_a_registry_and_a_digest_name_the_image_exactly() -> None:
+    objects = render({"imageRegistry": "registry.local:5000", "image": {"digest": f"sha256:{SHA256}"}})
+
+    images = dict(containers(objects))
+    assert images["Deployment/store-web/wordpress"]["image"] == (
+        f"registry.local:5000/storeplatform/woocommerce@sha256:{SHA256}"
+    )
+    assert images["StatefulSet/store-db/mariadb"]["image"] == "registry.local:5000/mariadb:11.4"
+
+
+def test_a_new_address_restarts_the_shop_and_runs_its_set_up_again() -> None:
+    def marks(url: str) -> tuple[Any, Any]:
+        objects = render({"site": {"url": url}})
+        web = the(objects, "Deployment", "store-web")["spec"]["template"]
+        return web, next(one["metadata"]["name"] for one in objects if one["kind"] == "Job")
+
+    before, after = marks("https://old.example.com"), marks("https://new.example.com")
+
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_pages_are_kept_on_https_only_where_the_address_is_https() -> None:
+    assert "Strict-Transport-Security" in config({"site": {"url": "https://shop.example.com"}})["apache.conf"]
+    assert "Strict-Transport-Security" not in config()["apache.conf"]
+
+
+def test_the_shop_itself_calls_nobody_outside_unless_it_may() -> None:
+    assert "define('WP_HTTP_BLOCK_EXTERNAL', true);" in config()["config-extra.php"]
+    allowed = config({"networkPolicy": {"allowInternet": True}})["config-extra.php"]
+    assert "define('WP_HTTP_BLOCK_EXTERNAL', false);" in allowed
+
+
+def test_a_certificate_can_be_proved_through_the_default_denial() -> None:
+    objects = Render("woocommerce", "defaults", "small", "ingress").objects
+
+    policy = the(objects, "NetworkPolicy", "store-acme-solver")["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"acme.cert-manager.io/http01-solver": "true"}
+    assert policy["ingress"][0]["ports"] == [{"port": 8089}]
+
+
+@pytest.mark.parametrize("whenDeleted", ["Delete", "Retain"])
+def test_both_volumes_go_with_the_release_or_both_stay(whenDeleted: str) -> None:  # noqa: N803 (the value's name)
+    objects = render({"persistence": {"whenDeleted": whenDeleted}})
+
+    claim = the(objects, "PersistentVolumeClaim", "store-uploads")["metadata"].get("annotations", {})
+    policy = the(objects, "StatefulSet", "store-db")["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert (claim.get("helm.sh/resource-policy"), policy["whenDeleted"]) == (
+        ("keep", "Retain") if whenDeleted == "Retain" else (None, "Delete")
+    )
+
+
+def test_a_gateway_or_an_ingress_closes_the_shop_to_everybody_else_in_the_cluster() -> None:
+    gateway = {"enabled": True, "host": "shop.example.com", "parentRefs": [{"name": "public"}]}
+    objects = render({"service": {"type": "ClusterIP"}, "gateway": gateway})
+
+    route = the(objects, "HTTPRoute", "store-web")["spec"]
+    assert route["hostnames"] == ["shop.example.com"]
+    senders = the(objects, "NetworkPolicy", "store-web")["spec"]["ingress"][0]["from"]
+    assert senders[0] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
+
+
+def test_what_the_platform_sends_is_complete() -> None:
+    values = WooCommerce().values(order("small", "ingress"))
+
+    assert values["site"] == {"url": "https://shop.example.com"}
+    assert values["ingress"]["tls"] == {"enabled": True, "clusterIssuer": "letsencrypt"}
+    assert values["existingSecret"] == "store-credentials"

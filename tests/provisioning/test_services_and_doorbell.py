@@ -6,16 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.utils import timezone
 
 from provisioning import bookkeeping, leases, services, sweeper
-from provisioning.models import Job, JobState
+from provisioning.models import Job, JobState, Placement
 from provisioning.outcomes import LostLeaseError, Wait
 from provisioning.services import StoreWish
+from provisioning.sightings import News
 from stores.audit import PLATFORM
 from stores.models import Store
 from tests.conftest import NOON
-from tests.factories import make_cluster, make_job, make_store, make_user
+from tests.factories import make_cluster, make_job, make_store, make_team
 from tests.provisioning.conftest import eventually
 
 LEASE = timedelta(seconds=30)
@@ -23,11 +25,13 @@ LEASE = timedelta(seconds=30)
 
 def order() -> Store:
     wish = StoreWish(name="shop", display_name="Shop", engine="woocommerce", plan="small", admin_email="a@example.com")
-    return services.create_store(owner=make_user(), wish=wish, actor=PLATFORM, now=timezone.now())
+    return services.create_store(team=make_team(), wish=wish, actor=PLATFORM, now=timezone.now())
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_wish_is_kept_while_redis_is_down_and_rung_for_when_it_is_back(servers_of_the_run: Any) -> None:
+def test_a_wish_is_kept_while_redis_is_down_and_rung_for_when_it_is_back(
+    servers_of_the_run: Any, silent_broker: None
+) -> None:
     make_cluster()
     servers_of_the_run.kill_redis()
     store = order()
@@ -59,12 +63,12 @@ def test_a_worker_that_lost_its_lease_writes_nothing() -> None:
     zombie = leases.claim(job.pk, holder="zombie", lease_time=LEASE, now=NOON)
     assert zombie is not None
     begun = bookkeeping.begin_step(zombie, now=NOON)
-    assert begun is not None
+    assert isinstance(begun, tuple)
     later = NOON + LEASE
     assert leases.claim(job.pk, holder="other", lease_time=LEASE, now=later) is not None
 
     with pytest.raises(LostLeaseError):
-        bookkeeping.step_waits(zombie, begun[1], Wait("STARTING", "too late"), now=later)
+        bookkeeping.step_waits(zombie, begun[1], Wait("STARTING", "too late"), recheck=LEASE, now=later)
 
     assert Job.objects.get().reason == ""
 
@@ -76,13 +80,53 @@ def test_a_change_that_came_while_a_step_looked_makes_it_look_again() -> None:
     lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
     assert lease is not None
     begun = bookkeeping.begin_step(lease, now=NOON)
-    assert begun is not None
-    bookkeeping.wake(store.pk, now=NOON + timedelta(seconds=1))
+    assert isinstance(begun, tuple)
+    bookkeeping.wake({store.pk: News.PROGRESS}, now=NOON + timedelta(seconds=1))
 
-    look_again = bookkeeping.step_waits(lease, begun[1], Wait("STARTING", "…"), now=NOON + timedelta(seconds=2))
+    waits = Wait("STARTING", "…")
+    look_again = bookkeeping.step_waits(lease, begun[1], waits, recheck=LEASE, now=NOON + timedelta(seconds=2))
 
     assert look_again
     assert Job.objects.get().due_at == NOON + timedelta(seconds=2)
+
+
+@pytest.mark.django_db
+def test_a_waiting_job_is_looked_at_at_its_deadline_at_the_latest() -> None:
+    job = make_job(make_store())
+    lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
+    assert lease is not None
+    begun = bookkeeping.begin_step(lease, now=NOON)
+    assert isinstance(begun, tuple)
+
+    bookkeeping.step_waits(lease, begun[1], Wait("STARTING", "…"), recheck=timedelta(days=1), now=NOON)
+
+    assert Job.objects.get().due_at == begun[1].deadline_at
+
+
+@pytest.mark.django_db
+def test_news_reaches_those_whom_it_concerns() -> None:
+    """Waiting jobs by what may let them go on, ready stores by what makes them doubtful, degraded ones by either."""
+    waiting, ready, degraded, gone = make_store(), make_ready("ready"), make_ready("degraded"), make_ready("deleted")
+    job = make_job(waiting)
+    Job.objects.filter(pk=job.pk).update(state=JobState.WAITING, due_at=NOON + timedelta(hours=1))
+    everyone = [store.pk for store in (waiting, ready, degraded, gone)]
+
+    def doubted() -> set[Any]:
+        found = set(Placement.objects.filter(inspected_at=None, store__in=everyone[1:]).values_list("store", flat=True))
+        Placement.objects.update(inspected_at=NOON)
+        return found
+
+    assert bookkeeping.wake(dict.fromkeys(everyone, News.LOSS), now=NOON) == []
+    assert doubted() == {ready.pk, degraded.pk}
+    assert bookkeeping.wake(dict.fromkeys(everyone, News.PROGRESS), now=NOON) == [job.pk]
+    assert doubted() == {degraded.pk}
+    assert Job.objects.get().due_at == NOON
+
+
+def make_ready(status: str) -> Store:
+    store = make_store(status=status)
+    Placement.objects.filter(store=store).update(inspected_at=NOON)
+    return store
 
 
 @pytest.mark.django_db
@@ -92,9 +136,10 @@ def test_a_step_that_waits_beyond_its_deadline_fails_with_what_was_missing() -> 
     lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
     assert lease is not None
     begun = bookkeeping.begin_step(lease, now=NOON)
-    assert begun is not None
+    assert isinstance(begun, tuple)
 
-    bookkeeping.step_waits(lease, begun[1], Wait("VOLUME_PENDING", "claim data"), now=NOON + timedelta(hours=1))
+    waits = Wait("VOLUME_PENDING", "claim data")
+    bookkeeping.step_waits(lease, begun[1], waits, recheck=LEASE, now=NOON + timedelta(hours=1))
 
     failed = Store.objects.get()
     assert (failed.status, failed.reason) == ("failed", "DEADLINE_EXCEEDED")
@@ -102,7 +147,7 @@ def test_a_step_that_waits_beyond_its_deadline_fails_with_what_was_missing() -> 
 
 
 @pytest.mark.django_db
-def test_the_sweeper_leaves_held_and_later_jobs_alone() -> None:
+def test_the_sweeper_leaves_held_and_later_jobs_alone(silent_broker: None) -> None:
     held, later, due = (make_job(make_store()) for _ in range(3))
     now = timezone.now()
     leases.claim(held.pk, holder="one", lease_time=LEASE, now=now)
@@ -112,3 +157,18 @@ def test_the_sweeper_leaves_held_and_later_jobs_alone() -> None:
 
     assert Job.objects.get(pk=due.pk).rung_at == now
     assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 0
+
+
+@pytest.mark.django_db
+def test_a_long_queue_is_not_rung_for_again_and_again_but_what_a_flushed_broker_forgot_is(silent_broker: None) -> None:
+    for _ in range(3):
+        make_job(make_store())
+    now = timezone.now()
+    assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 3
+
+    later = now + timedelta(minutes=1)
+    assert sweeper.sweep(now=later, ring_again_after=timedelta(seconds=10)) == 0
+
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("celery").clear()
+    assert sweeper.sweep(now=later, ring_again_after=timedelta(seconds=10)) == 3

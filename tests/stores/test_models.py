@@ -1,14 +1,13 @@
-"""Versions, transitions and the audit trail, as the database enforces them."""
+"""Versions and transitions, as the database enforces them."""
 
 from itertools import product
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.utils import DatabaseError
 
-from stores import audit
 from stores.errors import InvalidTransitionError, StaleRowError
-from stores.models import TRANSITIONS, AuditEntry, Store, StoreStatus
+from stores.models import TRANSITIONS, Store, StoreStatus
 from tests.conftest import NOON
 from tests.factories import make_store
 
@@ -49,23 +48,3 @@ def test_only_listed_transitions_happen_in_code_and_in_the_database(before: Stor
         with pytest.raises(DatabaseError), transaction.atomic():
             row.update(status=after)
         assert row.get().status == before
-
-
-def test_the_database_refuses_to_change_or_delete_an_audit_entry() -> None:
-    store = make_store()
-    entry = audit.record(audit.PLATFORM, "store.create", store, at=NOON)
-
-    with pytest.raises(DatabaseError), transaction.atomic():
-        AuditEntry.objects.filter(pk=entry.pk).update(actor_name="nobody")
-    with pytest.raises(DatabaseError), transaction.atomic():
-        AuditEntry.objects.filter(pk=entry.pk).delete()
-
-    assert AuditEntry.objects.get(pk=entry.pk).actor_name == "platform"
-
-
-def test_the_database_refuses_to_truncate_the_audit_log() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("alter table stores_auditentry enable trigger user")
-
-        with pytest.raises(DatabaseError), transaction.atomic():
-            cursor.execute("truncate stores_auditentry")

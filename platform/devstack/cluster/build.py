@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -62,6 +63,26 @@ def programs() -> Path:
     return folder
 
 
+def go_module(path: str, version: str, *, checksum: str) -> Path:
+    """Return the folder of a Go module's files, which are fetched where they are missing.
+
+    Args:
+        path: The module, such as ``sigs.k8s.io/gateway-api``.
+        version: Its version, such as ``v1.4.0``.
+        checksum: What ``go.sum`` would have for it, ``h1:…``.
+
+    Raises:
+        DevstackError: There is no Go, or no such module, or it has other contents.
+    """
+    command: list[str | Path] = [_go(Console(stderr=True)), "mod", "download", "-json", f"{path}@{version}"]
+    with tempfile.TemporaryDirectory() as outside_any_module:
+        done = subprocess.run(command, cwd=outside_any_module, capture_output=True, text=True, check=False)
+    told = json.loads(done.stdout or "{}")
+    if done.returncode or told.get("Sum") != checksum:
+        raise DevstackError(f"{path}@{version} cannot be had: {told.get('Error') or told.get('Sum') or done.stderr}")
+    return Path(told["Dir"])
+
+
 def _key() -> str:
     digest = hashlib.sha256(_LDFLAGS.encode())
     for path in sorted([*_SOURCES.glob("*.go"), *_SOURCES.glob("go.*"), *_SOURCES.glob("kwok/*")]):
@@ -80,7 +101,9 @@ def _build(folder: Path) -> None:
     console = Console(stderr=True)
     go = _go(console)
     # On the cache's own disk, so that the last step is one rename: nothing half-built is ever used.
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix="building-"))
+    for left in folder.parent.glob(f"building-{folder.name}-*"):
+        shutil.rmtree(left, ignore_errors=True)  # by a build that was killed: gigabytes
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"building-{folder.name}-"))
     # The build cache grows to 3 GB and is of no use afterwards.
     env = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(work / "cache"), "GOFLAGS": "-mod=readonly"}
     try:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ _STAGES: Final = Path(__file__).with_name("stages")
 _NODE: Final = "node-1"
 _START: Final = timedelta(seconds=60)
 _GRACE: Final = timedelta(seconds=2)
+#: Seconds. Without a lease the controller manager takes the node, and so each pod, for dead after every grace time.
+#: KWOK renews it four times as often as it lasts; the grace bridges times when the machine has no CPU left for that.
+_NODE_LEASE, _NODE_GRACE = 12, 40
+#: A part that keeps ending is started again this often.
+_REVIVAL_PAUSE: Final = timedelta(seconds=2)
 _LOG_LINE: Final = "1970-01-01T00:00:00Z stdout F this container is simulated: it runs nothing and says nothing\n"
 
 
@@ -49,19 +55,28 @@ class DevCluster:
         state: The cluster's own folder.
         ready_after: How long a pod takes to become ready.
         node_ports: The range of NodePorts, both ends included; storefronts listen on them on loopback.
+        audited_group: Every call of this group's users is written down in :attr:`audit_log`.
     """
 
     programs: Path
     state: Path
     ready_after: timedelta = timedelta(seconds=1)
     node_ports: tuple[int, int] = (30000, 32767)
+    audited_group: str = ""
     _children: list[tuple[str, subprocess.Popen[bytes]]] = field(default_factory=list)
     _ports: dict[str, int] = field(default_factory=dict)
+    _commands: dict[str, tuple[str | Path, ...]] = field(default_factory=dict)
+    _revived: dict[str, float] = field(default_factory=dict)
 
     @property
     def kubeconfig(self) -> Path:
         """Return the administrator's kubeconfig."""
         return self.state / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """Return the file with one JSON object for each call of ``audited_group``."""
+        return self.state / "audit.log"
 
     @property
     def api_url(self) -> str:
@@ -87,6 +102,17 @@ class DevCluster:
         except BaseException:
             self.stop()
             raise
+
+    def revive(self) -> list[str]:
+        """Start again what has ended, and return its names. The others find it by themselves."""
+        now = time.monotonic()
+        ended = [name for name, child in self._children if child.poll() is not None]
+        due = [name for name in ended if now - self._revived.get(name, 0.0) > _REVIVAL_PAUSE.total_seconds()]
+        self._children = [(name, child) for name, child in self._children if name not in due]
+        for name in due:
+            self._revived[name] = now
+            self._spawn(name, *self._commands[name])
+        return due
 
     def stop(self) -> None:
         """End everything. The objects stay: etcd has them, so the others may be ended roughly."""
@@ -122,7 +148,7 @@ class DevCluster:
         self._spawn("controller-manager", self.programs / "devcluster", "kube-controller-manager", config,
                     "--leader-elect=false", "--secure-port=0", f"--root-ca-file={self._certificate}",
                     f"--service-account-private-key-file={self.state / 'sa.key'}",
-                    "--concurrent-namespace-syncs=10", "--node-monitor-grace-period=20s")  # fmt: skip
+                    "--concurrent-namespace-syncs=10", f"--node-monitor-grace-period={_NODE_GRACE}s")  # fmt: skip
         self._spawn("scheduler", self.programs / "devcluster", "kube-scheduler", config, "--leader-elect=false",
                     "--secure-port=0")  # fmt: skip
         self._make_objects()
@@ -131,7 +157,8 @@ class DevCluster:
                     f"--server-address=127.0.0.1:{self._port('kubelet')}",
                     f"--tls-cert-file={self.state / 'kubelet.crt'}",
                     f"--tls-private-key-file={self.state / 'kubelet.key'}",
-                    f"--config={self.state / 'stages.yaml'}")  # fmt: skip
+                    f"--config={self.state / 'stages.yaml'}",
+                    f"--node-lease-duration-seconds={_NODE_LEASE}")  # fmt: skip
         wait_until(
             self._node_is_ready,
             timeout=_START,
@@ -156,9 +183,11 @@ class DevCluster:
             # A dead Service of type NodePort may hold its port for so long; stores come and go here.
             "--endpoint-reconciler-type=none",
             "--profiling=false",
+            *(self._audit_flags() if self.audited_group else ()),
         ]
 
     def _spawn(self, name: str, *argv: str | Path) -> None:
+        self._commands[name] = argv
         self._children.append((name, spawn(argv, log=self._log(name), cwd=self.state, death_signal=signal.SIGKILL)))
 
     def _log(self, name: str) -> Path:
@@ -198,6 +227,17 @@ class DevCluster:
         tokens.write_text(f'{token.read_text()},admin,1,"system:masters"\n')
         self._write_kubeconfig(token.read_text())
         self._write_stages()
+
+    def _audit_flags(self) -> tuple[str, str]:
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": [self.audited_group]}, {"level": "None"}],
+        }
+        file = self.state / "audit-policy.yaml"
+        file.write_text(yaml.safe_dump(policy))
+        return f"--audit-policy-file={file}", f"--audit-log-path={self.audit_log}"
 
     def _write_kubeconfig(self, token: str) -> None:
         content = {

@@ -17,6 +17,7 @@ FINALIZER: Final = "devcluster/held"
 #: The faults and what they do.
 FAULTS: Final = {
     "image-missing": "images cannot be pulled",
+    "image-slow": "images are pulled without end",
     "unschedulable": "no node takes pods",
     "crash-loop": "containers crash again and again",
     "volume-pending": "claims get no volume",

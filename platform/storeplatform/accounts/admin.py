@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
 
+from storeplatform.accounts import tokens
 from storeplatform.accounts.models import ApiToken, User
+from storeplatform.actors import actor_of
+from stores.admin import ReadOnlyAdmin
 
-admin.site.register(User, UserAdmin)
+
+@admin.register(User)
+class PlatformUserAdmin(UserAdmin[User]):
+    """Users; emptying ``locked_until`` unlocks one."""
+
+    list_display = ("username", "email", "is_staff", "is_active", "is_service", "locked_until", "last_login")
+    list_filter = ("is_staff", "is_active", "is_service")
+    fieldsets = (*(UserAdmin.fieldsets or ()), ("Lock", {"fields": ("locked_until",)}))
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
-    """Tokens, by their first characters; revoking is setting ``revoked_at``."""
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """Tokens, by their first characters; what may be done to them is the action."""
 
-    list_display = ("hint", "name", "user", "created_at", "last_used_at", "revoked_at")
-    list_select_related = ("user",)
-    readonly_fields = ("user", "name", "hint", "created_at", "last_used_at")
+    list_display = ("hint", "name", "user", "team", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_select_related = ("user", "team")
     exclude = ("digest",)
-    search_fields = ("name", "hint", "user__username")
+    search_fields = ("name", "hint", "user__username", "team__slug")
+    ordering = ("-pk",)
+    actions = ("revoke",)
 
-    def has_add_permission(self, _request: object) -> bool:
-        """Refuse: a token is made where it can be shown once."""
-        return False
+    @admin.action(description="Revoke")
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> None:
+        """Make the chosen tokens useless."""
+        for token in chosen:
+            tokens.revoke(token=token, actor=actor_of(request), now=timezone.now())

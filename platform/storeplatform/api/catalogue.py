@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from provisioning.engines import all_engines
+from storeplatform.api.openapi import listed
 from storeplatform.api.serializers import EngineOutput, PlanOutput
 from stores.models import Plan
 
@@ -15,7 +16,7 @@ from stores.models import Plan
 class EngineList(APIView):
     """The kinds of shop software."""
 
-    @extend_schema(responses=EngineOutput(many=True))
+    @extend_schema(responses=listed(EngineOutput))
     def get(self, request: Request) -> Response:  # noqa: ARG002 (the library's signature)
         """List the installed engines."""
         return Response({"results": EngineOutput(list(all_engines().values()), many=True).data})
@@ -24,7 +25,7 @@ class EngineList(APIView):
 class PlanList(APIView):
     """The named sizes."""
 
-    @extend_schema(responses=PlanOutput(many=True))
+    @extend_schema(responses=listed(PlanOutput))
     def get(self, request: Request) -> Response:  # noqa: ARG002 (the library's signature)
         """List the plans that new stores may choose, smallest first."""
         return Response(

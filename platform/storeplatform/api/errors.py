@@ -10,23 +10,35 @@ import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from psycopg_pool import PoolTimeout
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from storeplatform.db.watch import is_lost
+from storeplatform.limits.limits import RateLimitedError
 from stores import errors as domain
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON: Final = "application/problem+json"
+_DATABASE_LOST: Final = "database_unavailable"
 
 #: The status of each domain error; those that are not listed are 409.
 _STATUS: Final[Mapping[type[domain.StoreError], int]] = {
     domain.StaleRowError: 412,
     domain.UnknownEngineError: 400,
     domain.UnknownPlanError: 400,
+    domain.InvalidValuesError: 400,
+    domain.PlainHttpError: 400,
+    domain.SecretsUnavailableError: 503,
     domain.NoClusterError: 503,
+    domain.NoCredentialsError: 404,
+    domain.CredentialsUnavailableError: 503,
+    domain.NotAllowedError: 403,
+    domain.UnknownTeamError: 400,
+    domain.UnknownUserError: 400,
 }
 
 
@@ -52,9 +64,23 @@ def problem_response(error: Exception, context: Mapping[str, Any]) -> Response:
             response[name] = str(value)
     if problem["status"] == 503:
         response["Retry-After"] = "5"
+    # For the middleware, which may have another server to ask.
+    response.database_is_lost = is_lost(error)  # type: ignore[attr-defined]
     if problem["status"] == 500:
         log.error("request_crashed", view=type(context.get("view")).__name__, exc_info=error)
     return response
+
+
+def rate_limited(error: RateLimitedError) -> dict[str, Any]:
+    """Return the problem of a caller who asks too often."""
+    return _body(429, "rate_limited", _sentence(str(error)), hint="Repeat the request after Retry-After.")
+
+
+def second_factor_missing() -> dict[str, Any]:
+    """Return the problem of a session that still owes a second factor."""
+    return _body(
+        403, "second_factor_missing", "This session lacks its second factor.", hint="Give it at /login/second-factor."
+    )
 
 
 def _problem(error: Exception) -> dict[str, Any]:
@@ -62,17 +88,14 @@ def _problem(error: Exception) -> dict[str, Any]:
         status = _STATUS.get(type(error), 409)
         fields = [{"field": error.field, "code": error.code, "message": str(error)}] if error.field else []
         return _body(status, error.code, _sentence(str(error)), hint=error.hint, errors=fields)
+    if isinstance(error, RateLimitedError):
+        return rate_limited(error)
     if isinstance(error, Http404 | exceptions.NotFound):
         return _body(404, "not_found", "There is no such object, or it is not yours.")
     if isinstance(error, PermissionDenied):
         return _body(403, "permission_denied", "You may not do this.")
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
-        return _body(
-            503,
-            "database_unavailable",
-            "The database cannot take this now.",
-            hint="Repeat the request after Retry-After.",
-        )
+        return _unavailable()
     if isinstance(error, exceptions.ValidationError):
         fields = list(_fields(error.get_full_details()))
         return _body(400, "invalid", "Some of the input cannot be used.", errors=fields)
@@ -86,6 +109,15 @@ def _problem(error: Exception) -> dict[str, Any]:
         "internal_error",
         "The platform met an error of its own.",
         hint="Report the request_id to the operators.",
+    )
+
+
+def _unavailable() -> dict[str, Any]:
+    return _body(
+        503,
+        _DATABASE_LOST,
+        "The database cannot take this now.",
+        hint="Nothing was changed. Repeat the request after Retry-After, with the same Idempotency-Key.",
     )
 
 
@@ -121,6 +153,20 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
+def overloaded() -> JsonResponse:
+    """Answer for a request that would have to wait for too long."""
+    problem = _body(
+        503, "overloaded", "The platform has more to do than it can now.", hint="Repeat the request after Retry-After."
+    )
+    return JsonResponse(problem, status=503, content_type=PROBLEM_JSON)
+
+
+def database_unavailable() -> JsonResponse:
+    """Answer for requests that no server of the database can serve now."""
+    return JsonResponse(_unavailable(), status=503, content_type=PROBLEM_JSON)
+
+
+@csrf_exempt
 def not_found(_request: HttpRequest, **_path: str) -> JsonResponse:
     """Answer for addresses below ``/api/`` that do not exist."""
     return JsonResponse(

@@ -10,11 +10,12 @@ from stores.models import Store, StoreQuerySet, StoreStatus
 
 
 class StoreFilter(django_filters.FilterSet):  # type: ignore[misc] # the library has no types
-    """``status`` (repeatable), ``engine``, ``plan``, ``name``, ``q``, ``created_after``, ``created_before``."""
+    """``status`` (repeatable), ``engine``, ``plan``, ``team``, ``name``, ``q``, ``created_after`` and ``…_before``."""
 
     status = django_filters.MultipleChoiceFilter(choices=StoreStatus.choices)
     engine = django_filters.CharFilter()
     plan = django_filters.CharFilter(field_name="plan_id")
+    team = django_filters.CharFilter(field_name="team__slug")
     name = django_filters.CharFilter()
     q = django_filters.CharFilter(method="search", label="Text in name, display name or domain")
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")

@@ -1,9 +1,29 @@
 """Cursor pagination: stable while rows are added, and never a count."""
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import DataError
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 
 
-class StoreCursor(CursorPagination):
+class _Cursor(CursorPagination):
+    """A cursor that somebody made up leads nowhere."""
+
+    def paginate_queryset(self, *args: Any, **kwargs: Any) -> list[Any] | None:
+        """Return one page.
+
+        Raises:
+            NotFound: The cursor's position is none.
+        """
+        try:
+            return super().paginate_queryset(*args, **kwargs)
+        except (ValidationError, ValueError, OverflowError, DataError) as error:
+            raise NotFound(self.invalid_cursor_message) from error
+
+
+class StoreCursor(_Cursor):
     """Newest first, or as ``ordering`` says; the id breaks ties."""
 
     page_size = 25
@@ -12,7 +32,7 @@ class StoreCursor(CursorPagination):
     ordering: tuple[str, ...] = ("-created_at", "-id")
 
 
-class EventCursor(CursorPagination):
+class EventCursor(_Cursor):
     """Newest first."""
 
     page_size = 50
@@ -22,6 +42,12 @@ class EventCursor(CursorPagination):
 
 
 class JobCursor(StoreCursor):
+    """Newest first."""
+
+    ordering = ("-created_at", "-id")
+
+
+class DeliveryCursor(StoreCursor):
     """Newest first."""
 
     ordering = ("-created_at", "-id")

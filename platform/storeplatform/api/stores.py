@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Prefetch
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -14,31 +15,37 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from provisioning import services
-from provisioning.models import Event, Job
+from provisioning.models import Event, Job, JobStep
+from storeplatform.access import store_for, visible_stores
 from storeplatform.actors import actor_of, user_of
 from storeplatform.api.filters import ORDERINGS, StoreFilter, ordering_of
+from storeplatform.api.idempotency import idempotent
+from storeplatform.api.openapi import paged
 from storeplatform.api.pagination import EventCursor, JobCursor, StoreCursor
 from storeplatform.api.serializers import (
     EventOutput,
     JobOutput,
+    QueuedJobOutput,
     StoreChangeInput,
     StoreInput,
     StoreOutput,
 )
 from storeplatform.api.versions import etag, tagged, wanted_version
-from stores.models import Store, StoreQuerySet
+from stores import policy
+from stores.models import Store
+from stores.policy import Permission
 
 #: How soon it is worth asking again for work that was accepted, in seconds.
 _ASK_AGAIN = "2"
 _IF_MATCH = OpenApiParameter("If-Match", str, OpenApiParameter.HEADER, description="The ETag that was read.")
 
 
-def visible_stores(request: Request) -> StoreQuerySet:
-    """Return the stores that the caller may see, with all that a representation needs."""
-    return Store.objects.visible_to(request.user).select_related("owner", "placement__cluster")
+def _steps() -> Prefetch[str]:
+    return Prefetch("steps", JobStep.objects.order_by("position"))
 
 
-def _accepted(request: Request, store: Store) -> Response:
+def accepted(request: Request, store: Store) -> Response:
+    """Return the answer for work that goes on after it: where to follow it, and how soon to ask."""
     response = tagged(Response(_represent(store), status=202), store)
     response["Location"] = request.build_absolute_uri(response.data["links"]["self"])
     response["Retry-After"] = _ASK_AGAIN
@@ -53,7 +60,7 @@ class StoreList(APIView):
     """The caller's stores."""
 
     @extend_schema(
-        responses=StoreOutput(many=True),
+        responses=paged(StoreOutput),
         filters=True,
         parameters=[
             OpenApiParameter("ordering", str, enum=list(ORDERINGS), description="Newest first by default."),
@@ -75,17 +82,19 @@ class StoreList(APIView):
         return page.get_paginated_response(StoreOutput(rows, many=True).data)
 
     @extend_schema(request=StoreInput, responses={202: StoreOutput, 400: OpenApiResponse(), 409: OpenApiResponse()})
+    @idempotent
     def post(self, request: Request) -> Response:
         """Accept a new store; the work goes on after the answer. Follow it at ``Location``."""
         given = StoreInput(data=request.data)
         given.is_valid(raise_exception=True)
+        now, slug = timezone.now(), given.validated_data.get("team", "")
         store = services.create_store(
-            owner=user_of(request),
+            team=policy.team_for_new_store(user_of(request), slug, now=now),
             wish=given.to_wish(default_email=user_of(request).email),
             actor=actor_of(request),
-            now=timezone.now(),
+            now=now,
         )
-        return _accepted(request, store)
+        return accepted(request, store)
 
 
 class StoreDetail(APIView):
@@ -94,7 +103,7 @@ class StoreDetail(APIView):
     @extend_schema(responses=StoreOutput)
     def get(self, request: Request, store_id: UUID) -> Response:
         """Return the store; 304 when ``If-None-Match`` names its version."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
+        store = store_for(request, store_id, Permission.READ)
         if request.headers.get("If-None-Match") == etag(store):
             return tagged(Response(status=304), store)
         return tagged(Response(_represent(store)), store)
@@ -104,9 +113,10 @@ class StoreDetail(APIView):
         parameters=[_IF_MATCH],
         responses={200: StoreOutput, 202: StoreOutput, 412: OpenApiResponse()},
     )
+    @idempotent
     def patch(self, request: Request, store_id: UUID) -> Response:
         """Change the store that was read as ``If-Match``; 202 when an upgrade has to make it true."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
+        store = store_for(request, store_id, Permission.WORK)
         version = wanted_version(request, required=True)
         given = StoreChangeInput(data=request.data)
         given.is_valid(raise_exception=True)
@@ -119,14 +129,15 @@ class StoreDetail(APIView):
         )
         if changed.is_settled:
             return tagged(Response(_represent(changed)), changed)
-        return _accepted(request, changed)
+        return accepted(request, changed)
 
     @extend_schema(request=None, parameters=[_IF_MATCH], responses={202: StoreOutput})
+    @idempotent
     def delete(self, request: Request, store_id: UUID) -> Response:
         """Delete the store with everything in it. Delete wins over any job; ``If-Match`` is honoured, not required."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
+        store = store_for(request, store_id, Permission.WORK)
         version = wanted_version(request, required=False)
-        return _accepted(
+        return accepted(
             request,
             services.delete_store(store=store, version=version, actor=actor_of(request), now=timezone.now()),
         )
@@ -136,19 +147,31 @@ class StoreRetry(APIView):
     """The failed job of one store."""
 
     @extend_schema(request=None, responses={202: StoreOutput, 409: OpenApiResponse()})
+    @idempotent
     def post(self, request: Request, store_id: UUID) -> Response:
         """Begin the failed job anew; what it had done already is found done."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
-        return _accepted(request, services.retry_store(store=store, actor=actor_of(request), now=timezone.now()))
+        store = store_for(request, store_id, Permission.WORK)
+        return accepted(request, services.retry_store(store=store, actor=actor_of(request), now=timezone.now()))
+
+
+class StoreCancel(APIView):
+    """The job under way on one store."""
+
+    @extend_schema(request=None, responses={202: StoreOutput, 409: OpenApiResponse()})
+    @idempotent
+    def post(self, request: Request, store_id: UUID) -> Response:
+        """Stop the install or upgrade under way; what a new store had made is removed."""
+        store = store_for(request, store_id, Permission.WORK)
+        return accepted(request, services.cancel_job(store=store, actor=actor_of(request), now=timezone.now()))
 
 
 class StoreEvents(APIView):
     """The timeline of one store."""
 
-    @extend_schema(responses=EventOutput(many=True))
+    @extend_schema(responses=paged(EventOutput))
     def get(self, request: Request, store_id: UUID) -> Response:
         """List the store's events, newest first."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
+        store = store_for(request, store_id, Permission.READ)
         page = EventCursor()
         rows: list[Any] | None = page.paginate_queryset(Event.objects.filter(store=store), request, view=self)
         return page.get_paginated_response(EventOutput(rows, many=True).data)
@@ -157,13 +180,13 @@ class StoreEvents(APIView):
 class StoreJobs(APIView):
     """The jobs of one store."""
 
-    @extend_schema(responses=JobOutput(many=True))
+    @extend_schema(responses=paged(JobOutput))
     def get(self, request: Request, store_id: UUID) -> Response:
         """List the store's jobs with their steps, newest first."""
-        store = get_object_or_404(visible_stores(request), pk=store_id)
+        store = store_for(request, store_id, Permission.READ)
         page = JobCursor()
         rows: list[Any] | None = page.paginate_queryset(
-            Job.objects.filter(store=store).prefetch_related("steps"), request, view=self
+            Job.objects.filter(store=store).prefetch_related(_steps()), request, view=self
         )
         return page.get_paginated_response(JobOutput(rows, many=True).data)
 
@@ -171,8 +194,9 @@ class StoreJobs(APIView):
 class StoreJob(APIView):
     """One job of one store."""
 
-    @extend_schema(responses=JobOutput)
+    @extend_schema(responses=QueuedJobOutput)
     def get(self, request: Request, store_id: UUID, job_id: UUID) -> Response:
-        """Return the job with its steps."""
-        jobs = Job.objects.visible_to(request.user).prefetch_related("steps")
-        return Response(JobOutput(get_object_or_404(jobs, pk=job_id, store_id=store_id)).data)
+        """Return the job with its steps, its place in the queue and an estimate from what jobs like it took."""
+        store = store_for(request, store_id, Permission.READ)
+        jobs = Job.objects.filter(store=store).select_related("store").prefetch_related(_steps())
+        return Response(QueuedJobOutput(get_object_or_404(jobs, pk=job_id)).data)

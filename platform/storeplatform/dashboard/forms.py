@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -10,8 +11,12 @@ from django.contrib.auth.forms import AuthenticationForm
 
 from provisioning.engines import all_engines
 from provisioning.services import StoreWish
+from provisioning.webhooks import EVENTS
+from storeplatform.accounts.models import Scope
 from stores import naming
 from stores.models import Plan, StoreStatus
+from stores.teams import Role, Team, TeamQuerySet
+from stores.webhook_models import URL_MAX_LENGTH
 
 
 class _CleanField(forms.CharField):
@@ -32,9 +37,19 @@ class LoginForm(AuthenticationForm):
         self.fields["username"].widget.attrs["autocomplete"] = "username"
 
 
+class CodeForm(forms.Form):
+    """A one-time code."""
+
+    code = forms.RegexField(
+        r"^\d{6}$",
+        widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}),
+    )
+
+
 class StoreForm(forms.Form):
     """A new store."""
 
+    team = forms.ModelChoiceField(queryset=Team.objects.none(), empty_label=None, to_field_name="slug")
     name = _CleanField(
         naming.clean_name,
         max_length=naming.NAME_MAX_LENGTH,
@@ -52,9 +67,11 @@ class StoreForm(forms.Form):
     currency = forms.RegexField(r"^[A-Z]{3}$", initial="EUR", help_text="As in EUR")
     country = forms.RegexField(r"^[A-Z]{2}$", initial="DE", help_text="As in DE")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, teams: TeamQuerySet, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        engine, plan = self.fields["engine"], self.fields["plan"]
+        engine, plan, team = self.fields["engine"], self.fields["plan"], self.fields["team"]
+        assert isinstance(team, forms.ModelChoiceField)  # noqa: S101 (tells the type checker)
+        team.queryset = teams.order_by("name")
         assert isinstance(engine, forms.ChoiceField)  # noqa: S101 (tells the type checker)
         assert isinstance(plan, forms.ModelChoiceField)  # noqa: S101 (tells the type checker)
         engine.choices = [(one.slug, f"{one.title}. {one.description}") for one in all_engines().values()]
@@ -91,9 +108,73 @@ class FilterForm(forms.Form):
     )
     status = forms.ChoiceField(required=False, choices=[("", "Any status"), *StoreStatus.choices])
     engine = forms.ChoiceField(required=False)
+    team = forms.ModelChoiceField(
+        queryset=Team.objects.none(), required=False, empty_label="Any team", to_field_name="slug"
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, teams: TeamQuerySet, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        engine = self.fields["engine"]
+        engine, team = self.fields["engine"], self.fields["team"]
+        assert isinstance(team, forms.ModelChoiceField)  # noqa: S101 (tells the type checker)
+        team.queryset = teams.order_by("name")
         assert isinstance(engine, forms.ChoiceField)  # noqa: S101 (tells the type checker)
         engine.choices = [("", "Any engine"), *((one.slug, one.title) for one in all_engines().values())]
+
+
+class MemberForm(forms.Form):
+    """A user who is to be a member of a team."""
+
+    username = forms.CharField(max_length=150, label="User name")
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.OPERATOR)
+
+
+class RoleForm(forms.Form):
+    """Another role."""
+
+    role = forms.ChoiceField(choices=Role.choices)
+
+
+class TeamForm(forms.Form):
+    """A new team."""
+
+    slug = _CleanField(
+        naming.clean_name, max_length=naming.NAME_MAX_LENGTH, help_text="For addresses; it never changes"
+    )
+    name = _CleanField(naming.clean_display_name)
+    admin = forms.CharField(max_length=150, label="First admin", help_text="User name")
+
+
+class WebhookForm(forms.Form):
+    """A new webhook."""
+
+    url = _CleanField(naming.clean_webhook_url, max_length=URL_MAX_LENGTH, label="Address", help_text="https://…")
+    events = forms.MultipleChoiceField(
+        choices=[(event, event) for event in EVENTS],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Messages",
+        help_text="All of them if you choose none",
+    )
+
+
+class TokenForm(forms.Form):
+    """A new token."""
+
+    name = forms.CharField(max_length=80, help_text="What it is for")
+    scopes = forms.MultipleChoiceField(choices=Scope.choices, initial=Scope.values, widget=forms.CheckboxSelectMultiple)
+    expires_in_days = forms.IntegerField(min_value=1, max_value=3650, initial=365, label="Days until it expires")
+
+    def wanted(self, now: datetime) -> dict[str, Any]:
+        """Return the arguments of the service functions."""
+        given = self.cleaned_data
+        return {
+            "name": given["name"],
+            "scopes": [Scope(scope) for scope in given["scopes"]],
+            "expires_at": now + timedelta(days=given["expires_in_days"]),
+        }
+
+
+class ServiceTokenForm(TokenForm):
+    """A new token of a team."""
+
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.OPERATOR)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from provisioning.models import Event, Job, JobState, JobStep
+from provisioning import next_action, services
+from provisioning.engines import all_engines
+from provisioning.models import Event, Job, JobStep
+from provisioning.next_action import NextAction
 from storeplatform.api.serializers import credentials_of
+from storeplatform.dashboard.probes import ProbeHistory
 from stores.models import Store, StoreStatus
 
 #: How the statuses look: the class of the badge.
@@ -18,6 +22,8 @@ _TONES: Final = {
     StoreStatus.DELETED: "quiet",
     StoreStatus.SUSPENDED: "quiet",
 }
+#: A store that has something to rotate, and shoppers who would notice.
+_SELLING: Final = (StoreStatus.READY, StoreStatus.DEGRADED)
 _EVENTS: Final = 100
 
 
@@ -28,7 +34,7 @@ class Row:
     store: Store
     tone: str
     engine: str
-    owner: str
+    team: str
     age: str
     is_changing: bool
 
@@ -39,7 +45,7 @@ class Row:
             store=store,
             tone=_TONES.get(StoreStatus(store.status), "busy"),
             engine=store.engine,
-            owner=store.owner.get_username(),
+            team=store.team.name,
             age=duration(now - store.created_at),
             is_changing=not store.is_settled,
         )
@@ -61,32 +67,51 @@ class Page:
     credentials: dict[str, str]
     job: Job | None
     steps: list[StepLine]
-    evidence: list[str]
+    evidence: list[dict[str, Any]]
+    next_action: NextAction | None
     events: list[Event]
     jobs: list[Job]
+    probes: ProbeHistory
     can_retry: bool
+    can_cancel: bool
     can_delete: bool
-    next_try: str
+    can_reveal: bool
+    can_rotate: bool
 
     @classmethod
-    def of(cls, store: Store, *, now: datetime) -> Page:
+    def of(cls, store: Store, *, now: datetime, may_work: bool) -> Page:
         """Return the page of ``store``; asks the database the same few questions for every store."""
         jobs = list(Job.objects.filter(store=store).prefetch_related("steps").order_by("-created_at")[:20])
         job = jobs[0] if jobs else None
         steps = sorted(job.steps.all(), key=lambda step: step.position) if job else []
-        waits = job is not None and job.state == JobState.QUEUED and job.attempt > 0 and job.due_at > now
         return cls(
             row=Row.of(store, now=now),
             credentials=credentials_of(store),
             job=job,
             steps=[StepLine(step, _took(step, now)) for step in steps],
-            evidence=list(job.evidence) if job and job.reason else [],
+            evidence=_evidence_of(store, job),
+            next_action=_next_action_of(store, job),
             events=list(Event.objects.filter(store=store).order_by("-at", "-id")[:_EVENTS]),
             jobs=jobs,
-            can_retry=store.status == StoreStatus.FAILED,
-            can_delete=store.status not in (StoreStatus.DELETING, StoreStatus.DELETED),
-            next_try=duration(job.due_at - now) if waits and job else "",
+            probes=ProbeHistory.of(store, now=now),
+            # Nobody hurries a job that waits for nothing.
+            can_retry=may_work
+            and services.can_retry(store, job)
+            and (job is None or not job.is_live or bool(job.reason)),
+            can_cancel=may_work and services.can_cancel(store, job),
+            can_delete=may_work and store.status not in (StoreStatus.DELETING, StoreStatus.DELETED),
+            can_reveal=may_work
+            and bool(store.admin_url)
+            and store.status not in (StoreStatus.DELETING, StoreStatus.DELETED),
+            can_rotate=may_work
+            and store.status in (StoreStatus.READY, StoreStatus.DEGRADED)
+            and _rotates(store.engine),
         )
+
+
+def _rotates(engine: str) -> bool:
+    found = all_engines().get(engine)
+    return bool(found and found.rotating)
 
 
 def duration(span: timedelta) -> str:
@@ -96,6 +121,20 @@ def duration(span: timedelta) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def _evidence_of(store: Store, job: Job | None) -> list[dict[str, Any]]:
+    """Return what the cluster said last: about the job that is under way or failed, else about the store itself."""
+    if job is not None and job.reason:
+        return list(job.evidence)
+    return list(store.placement.evidence) if store.reason else []
+
+
+def _next_action_of(store: Store, job: Job | None) -> NextAction | None:
+    if job is not None and job.is_live:
+        return next_action.of_job(job)
+    what = next_action.of_store(store)
+    return NextAction(what) if what else None
 
 
 def _took(step: JobStep, now: datetime) -> str:

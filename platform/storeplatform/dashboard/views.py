@@ -11,17 +11,20 @@ from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.middleware import HtmxDetails
 
 from provisioning import services
+from storeplatform.access import store_for, visible_stores
 from storeplatform.actors import actor_of, user_of
 from storeplatform.dashboard.forms import FilterForm, StoreForm
 from storeplatform.dashboard.presenters import Page, Row
+from stores import policy
 from stores.errors import StoreError
-from stores.models import Store, StoreQuerySet
+from stores.policy import Permission
+from stores.teams import Team
 
 _PAGE_SIZE = 20
 
@@ -32,21 +35,27 @@ class HtmxRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-def navigation(_request: HttpRequest) -> dict[str, Any]:
-    """Return what every page's navigation needs."""
-    return {"flower_url": settings.FLOWER_URL}
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """Return what every page needs: its navigation, and how old it is when the database's primary is lost."""
+    return {
+        "flower_url": settings.FLOWER_URL,
+        "has_sso": bool(settings.OIDC_ISSUER),
+        "stale": getattr(request, "stale", ""),
+    }
 
 
 @login_required
 @require_GET
 def store_list(request: HtmxRequest) -> HttpResponse:
     """The stores that the user may see."""
-    filters = FilterForm(request.GET)
-    stores = _visible(request)
+    filters = FilterForm(request.GET, teams=Team.objects.visible_to(request.user))
+    stores = visible_stores(request)
     wanted = filters.cleaned_data if filters.is_valid() else {}
     stores = stores.filter(status=wanted["status"]) if wanted.get("status") else stores.listed()
     if wanted.get("engine"):
         stores = stores.filter(engine=wanted["engine"])
+    if wanted.get("team"):
+        stores = stores.filter(team=wanted["team"])
     if wanted.get("q"):
         text = wanted["q"]
         stores = stores.filter(Q(name__icontains=text) | Q(display_name__icontains=text) | Q(domain__icontains=text))
@@ -70,14 +79,18 @@ def store_list(request: HtmxRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def store_create(request: HttpRequest) -> HttpResponse:
     """The form for a new store."""
+    user, now = user_of(request), timezone.now()
+    teams = policy.teams_to_work_in(user, now=now)
+    first = teams.filter(slug=request.GET.get("team", "")).first() or teams.order_by("pk").first()
     form = StoreForm(
         request.POST or None,
-        initial={"admin_email": user_of(request).email, "plan": "small", "engine": "woocommerce"},
+        teams=teams,
+        initial={"team": first, "admin_email": user.email, "plan": "small", "engine": "woocommerce"},
     )
     if request.method == "POST" and form.is_valid():
         try:
             store = services.create_store(
-                owner=user_of(request), wish=form.to_wish(), actor=actor_of(request), now=timezone.now()
+                team=form.cleaned_data["team"], wish=form.to_wish(), actor=actor_of(request), now=now
             )
         except StoreError as error:
             form.add_error(error.field if error.field in form.fields else None, f"{error.hint or error}")
@@ -90,8 +103,9 @@ def store_create(request: HttpRequest) -> HttpResponse:
 @require_GET
 def store_page(request: HtmxRequest, store_id: UUID) -> HttpResponse:
     """One store: what it is, what is being done, and what happened."""
-    store = get_object_or_404(_visible(request), pk=store_id)
-    shown = {"page": Page.of(store, now=timezone.now())}
+    store = store_for(request, store_id, Permission.READ)
+    may_work = policy.may(request.user, Permission.WORK, store.team)
+    shown = {"page": Page.of(store, now=timezone.now(), may_work=may_work)}
     return render(request, "dashboard/_store.html" if request.htmx else "dashboard/store.html", shown)
 
 
@@ -99,7 +113,7 @@ def store_page(request: HtmxRequest, store_id: UUID) -> HttpResponse:
 @require_POST
 def store_retry(request: HttpRequest, store_id: UUID) -> HttpResponse:
     """Begin the failed job anew."""
-    store = get_object_or_404(_visible(request), pk=store_id)
+    store = store_for(request, store_id, Permission.WORK)
     try:
         services.retry_store(store=store, actor=actor_of(request), now=timezone.now())
     except StoreError as error:
@@ -109,15 +123,23 @@ def store_retry(request: HttpRequest, store_id: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
+def store_cancel(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Stop the install or upgrade under way."""
+    store = store_for(request, store_id, Permission.WORK)
+    try:
+        services.cancel_job(store=store, actor=actor_of(request), now=timezone.now())
+    except StoreError as error:
+        messages.error(request, f"{error}. {error.hint}")
+    return redirect("dashboard:store", store_id=store.pk)
+
+
+@login_required
+@require_POST
 def store_delete(request: HttpRequest, store_id: UUID) -> HttpResponse:
     """Delete the store, once its name was typed."""
-    store = get_object_or_404(_visible(request), pk=store_id)
+    store = store_for(request, store_id, Permission.WORK)
     if request.POST.get("confirm") != store.name:
         messages.error(request, "Nothing was deleted: the name that you typed is not this store's.")
         return redirect("dashboard:store", store_id=store.pk)
     services.delete_store(store=store, version=None, actor=actor_of(request), now=timezone.now())
     return redirect("dashboard:store", store_id=store.pk)
-
-
-def _visible(request: HttpRequest) -> StoreQuerySet:
-    return Store.objects.visible_to(request.user).select_related("owner", "plan", "placement__cluster")

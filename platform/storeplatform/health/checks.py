@@ -13,15 +13,21 @@ from urllib.parse import urlsplit
 import httpx
 import redis
 from django.conf import settings
+from django.core.cache import caches
 from django.db import connections
 
+from provisioning import breakers
+from storeplatform.limits import counters
 from storeplatform.observability import heartbeat
 
 _HEARTBEATS: Final = ("worker", "beat", "watcher")
 #: A process that has not shown itself for so long is taken for dead.
 _OLD: Final = timedelta(seconds=30)
 
-Check = Callable[[], str]
+#: Which breaker guards a part; a cluster's is named after it.
+_BREAKERS: Final = {"replica": "replica", "vault": "vault"}
+
+Check = Callable[[], Any]
 
 
 def _database(alias: str) -> str:
@@ -63,6 +69,15 @@ def _kubernetes() -> str:
         return "answers"
 
 
+def _limits() -> str:
+    counters.ask_again()  # a Redis that is back is told at once, not at the end of a pause
+    caches["limits"].add("probe", 1, 1)
+    away = counters.away_for()
+    if away is not None:
+        raise ConnectionError(f"counted in each process alone for {away.total_seconds():.0f} s")
+    return "counted in Redis"
+
+
 def _alive(process: str) -> str:
     age = heartbeat.age(process)
     if age is None:
@@ -72,12 +87,23 @@ def _alive(process: str) -> str:
     return f"seen {age.total_seconds():.0f} s ago"
 
 
+def _breakers() -> list[dict[str, Any]]:
+    # Which shop is slow is nobody's business but its team's.
+    return [
+        {"name": view.name, "state": view.state, "failures": view.failures, "until": view.until}
+        for view in breakers.views()
+        if not view.name.startswith("storefront:")
+    ]
+
+
 def _checks() -> Mapping[str, Check]:
     checks: dict[str, Check] = {
         "database": lambda: _database("default"),
         "replica": lambda: _database("replica"),
         "redis": _redis,
+        "limits": _limits,
         "kubernetes": _kubernetes,
+        "breakers": _breakers,
     }
     if settings.VAULT_ADDR:
         checks["vault"] = _vault
@@ -92,6 +118,7 @@ class _Latest:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: dict[str, threading.Thread] = {}
+        self._begun: dict[str, float] = {}
         self._told: dict[str, dict[str, Any]] = {}
 
     def refresh(self, checks: Mapping[str, Check]) -> list[threading.Thread]:
@@ -101,18 +128,21 @@ class _Latest:
                 running = self._running.get(name)
                 if running is None or not running.is_alive():
                     thread = threading.Thread(target=self._ask, args=(name, check), name=f"check-{name}", daemon=True)
-                    self._running[name] = thread
+                    self._running[name], self._begun[name] = thread, time.monotonic()
                     thread.start()
             return [self._running[name] for name in checks]
 
     def told(self, name: str) -> dict[str, Any]:
-        """Return the latest answer; while a check hangs, that the part does not answer."""
+        """Return the latest answer; or that the part does not answer, when its check waits for longer than it may."""
+        now = time.monotonic()
         with self._lock:
-            hangs = self._running[name].is_alive()
+            begun = self._begun[name] if self._running[name].is_alive() else now
             told = self._told.get(name)
-        if told is None or hangs:
+        if now - begun >= settings.READY_PATIENCE.total_seconds():
             return {"state": "down", "detail": "no answer in time", "age_seconds": None, "latency_ms": None}
-        age = time.monotonic() - told["at"]
+        if told is None:
+            return {"state": "unknown", "detail": "not asked before", "age_seconds": None, "latency_ms": None}
+        age = now - told["at"]
         return {**{key: told[key] for key in ("state", "detail", "latency_ms")}, "age_seconds": round(age, 3)}
 
     def _ask(self, name: str, check: Check) -> None:
@@ -130,17 +160,35 @@ class _Latest:
         ended = time.monotonic()
         with self._lock:
             self._told[name] = {
-                "state": state, "detail": detail[:200], "latency_ms": round((ended - begun) * 1000, 1), "at": ended,
-            }  # fmt: skip
+                "state": state,
+                "detail": detail[:200] if isinstance(detail, str) else detail,
+                "latency_ms": round((ended - begun) * 1000, 1),
+                "at": ended,
+            }
 
 
 _latest: Final = _Latest()
 
 
 def look(*, timeout: timedelta) -> dict[str, dict[str, Any]]:
-    """Return how each part is, within ``timeout``: ``state``, ``detail``, ``latency_ms`` and ``age_seconds``."""
+    """Return how each part is, within ``timeout``: ``state``, ``detail``, ``latency_ms`` and ``age_seconds``.
+
+    Every part is asked anew, and what it said before is told where its answer is not there yet.
+    """
     checks = _checks()
+    threads = _latest.refresh(checks)
     deadline = time.monotonic() + timeout.total_seconds()
-    for thread in _latest.refresh(checks):
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return {name: _latest.told(name) for name in checks}
+
+
+def breakers_in(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Take the breakers out of what :func:`look` told, and write the state of each part's own one to the part."""
+    told = parts.pop("breakers")["detail"]
+    found: list[dict[str, Any]] = told if isinstance(told, list) else []
+    states = {breaker["name"]: breaker["state"] for breaker in found}
+    for name, breaker in {**_BREAKERS, "kubernetes": f"cluster:{settings.CLUSTER_NAME}"}.items():
+        if name in parts:
+            parts[name]["breaker"] = states.get(breaker, "closed")
+    return found

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
-from storeplatform.health.checks import look
+from storeplatform.health.checks import breakers_in, look
 
 
 @require_safe
@@ -17,12 +17,20 @@ def health(_request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def ready(_request: HttpRequest) -> JsonResponse:
-    """Say how each part is. 200 while the database takes writes: all else can be away and requests still be served."""
+    """Say how each part is, without waiting for any that hangs.
+
+    200 while the database takes writes: all else can be away and requests still be served. While only its replica
+    answers, ``READY_WHEN_READ_ONLY`` decides.
+    """
     parts = look(timeout=settings.READY_TIMEOUT)
-    serves = parts["database"]["state"] == "ok"
-    everything = all(part["state"] in ("ok", "unset") for part in parts.values())
+    breakers = breakers_in(parts)
+    writes = parts["database"]["state"] == "ok"
+    reads = writes or (settings.REPLICA_READS and parts["replica"]["state"] == "ok")
+    serves = writes or (reads and settings.READY_WHEN_READ_ONLY)
+    everything = all(part["state"] == "ok" for part in parts.values())
     status = "ok" if everything else "degraded" if serves else "down"
-    response = JsonResponse({"status": status, "parts": parts}, status=200 if serves else 503)
+    told = {"status": status, "reads": reads, "writes": writes, "parts": parts, "breakers": breakers}
+    response = JsonResponse(told, status=200 if serves else 503)
     if not serves:
         response["Retry-After"] = "5"
     return response

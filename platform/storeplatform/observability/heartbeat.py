@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from celery.signals import beat_init, worker_ready, worker_shutdown
 from django.conf import settings
 from django.utils import timezone
+
+from storeplatform.observability.memory import end_if_too_large
 
 _PERIOD: Final = timedelta(seconds=5)
 _stopped: Final = threading.Event()
@@ -29,17 +32,17 @@ def age(process: str, *, now: datetime | None = None) -> timedelta | None:
     return (now or timezone.now()) - datetime.fromtimestamp(touched, tz=timezone.get_default_timezone())
 
 
-def _keep_beating(process: str) -> None:
+def _keep_beating(process: str, *, until: Callable[[], bool] = lambda: False) -> None:
     def run() -> None:
         beat(process)
-        while not _stopped.wait(_PERIOD.total_seconds()):
+        while not _stopped.wait(_PERIOD.total_seconds()) and not until():
             beat(process)
 
     threading.Thread(target=run, name=f"heartbeat-{process}", daemon=True).start()
 
 
 def _worker_is_ready(**_signal: Any) -> None:
-    _keep_beating("worker")
+    _keep_beating("worker", until=end_if_too_large)
 
 
 def _beat_has_begun(**_signal: Any) -> None:

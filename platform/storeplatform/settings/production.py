@@ -9,6 +9,15 @@ for _required in ("SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "REDIS_URL"):
     if not env.str(_required, default=""):
         raise ImproperlyConfigured(f"{_required} must be set in production; see docs/configuration.md")
 
+if VAULT_ADDR and not (VAULT_TOKEN or VAULT_ROLE_ID or VAULT_KUBERNETES_ROLE):  # noqa: F405
+    raise ImproperlyConfigured("VAULT_ADDR needs VAULT_TOKEN, VAULT_ROLE_ID or VAULT_KUBERNETES_ROLE")
+if not (env.list("FERNET_KEYS", default=[]) or (VAULT_ADDR and VAULT_TRANSIT_KEY)):  # noqa: F405
+    raise ImproperlyConfigured("FERNET_KEYS or VAULT_TRANSIT_KEY must be set in production; see docs/secrets.md")
+
+if OIDC_ISSUER and not OIDC_ISSUER.startswith("https://"):  # noqa: F405
+    raise ImproperlyConfigured("OIDC_ISSUER is an https address in production")
+OPERATOR_TOTP = env.bool("OPERATOR_TOTP", default=True)
+
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^ready$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_TLS_PROXY", default=False) else None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
+from provisioning.chart_values import read_chart_values
+from provisioning.engines import all_engines
 from provisioning.models import Cluster
 from storeplatform.accounts.models import TOKEN_PREFIX, ApiToken, User
 from stores.plans import ensure_default_plans
@@ -17,22 +21,33 @@ from stores.plans import ensure_default_plans
 
 class Command(BaseCommand):
     help = (
-        "Create the default plans, the cluster named by KUBECONFIG, and the operator named by OPERATOR_USERNAME with "
-        "OPERATOR_PASSWORD and, if given, OPERATOR_TOKEN. Secrets come by the environment only."
+        "Create the default plans, the cluster of KUBECONFIG as CLUSTER_NAME, and the operator named by "
+        "OPERATOR_USERNAME with OPERATOR_PASSWORD and, if given, OPERATOR_TOKEN. Secrets come by the environment only."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--only-cluster", action="store_true", help="Let no other cluster take new stores; theirs stay as they are."
+        )
+
     @transaction.atomic
-    def handle(self, *_args: Any, **_options: Any) -> None:
+    def handle(self, *_args: Any, only_cluster: bool, **_options: Any) -> None:
         ensure_default_plans()
+        if only_cluster:
+            Cluster.objects.exclude(name=settings.CLUSTER_NAME).update(takes_stores=False)
         Cluster.objects.update_or_create(
-            name="default",
+            name=settings.CLUSTER_NAME,
             defaults={
-                "kubeconfig": settings.KUBECONFIG,
+                **({"takes_stores": True} if only_cluster else {}),
+                # One that is kept sealed stays what counts.
+                **({} if self._keeps_kubeconfig() else {"kubeconfig": settings.KUBECONFIG}),
                 "exposure": settings.CLUSTER_EXPOSURE,
                 "node_address": settings.NODE_ADDRESS,
                 "ingress_class": settings.INGRESS_CLASS,
                 "ingress_domain": settings.INGRESS_DOMAIN,
                 "tls_issuer": settings.TLS_ISSUER,
+                "helm_at_most": settings.HELM_AT_MOST,
+                **self._chart_values(settings.CHART_VALUES),
             },
         )
         username = os.environ.get("OPERATOR_USERNAME", "")
@@ -40,6 +55,15 @@ class Command(BaseCommand):
             self._ensure_operator(
                 username, os.environ.get("OPERATOR_PASSWORD", ""), os.environ.get("OPERATOR_TOKEN", "")
             )
+
+    def _keeps_kubeconfig(self) -> bool:
+        return Cluster.objects.filter(name=settings.CLUSTER_NAME).exclude(sealed_kubeconfig="").exists()
+
+    def _chart_values(self, path: str) -> dict[str, Any]:
+        try:
+            return {"chart_values": read_chart_values(Path(path), engines=all_engines())} if path else {}
+        except ValidationError as error:
+            raise CommandError(f"CHART_VALUES: {'; '.join(error.messages)}") from error
 
     def _ensure_operator(self, username: str, password: str, token: str) -> None:
         if not password:

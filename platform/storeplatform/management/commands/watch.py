@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from typing import Any
 
@@ -22,6 +23,9 @@ class Command(BaseCommand):
             clients=clients.for_cluster,
             clock=timezone.now,
             ring_again_after=settings.SWEEP_TIME,
+            inspect_every=settings.INSPECT_TIME,
+            inspect_at_most=math.ceil(settings.INSPECT_RATE),
+            check_every=settings.CHECK_TIME,
             beat=lambda: beat("watcher"),
         )
         for name in (signal.SIGTERM, signal.SIGINT):

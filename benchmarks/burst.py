@@ -1,0 +1,134 @@
+"""Many stores at once, by the platform and by bare Helm."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from devstack import programs
+
+from benchmarks.world import Figures, World, until
+
+_CHART: Final = Path(__file__).resolve().parents[1] / "helm" / "woocommerce"
+_LAUNCHER: Final = Path(__file__).resolve().parents[1] / "provisioning" / "adapters" / "launcher.py"
+_PROBE_SECONDS: Final = 0.25
+
+
+def bare_helm(world: World, *, stores: int, parallel: int) -> Figures:
+    """Install the chart ``stores`` times by ``xargs`` and Helm alone; Helm does not wait for pods either."""
+    with tempfile.TemporaryDirectory(prefix="bench-values-") as folder:
+        names = [f"bare-{number}" for number in range(stores)]
+        for name in names:
+            values = {"store": {"id": name, "title": name, "adminEmail": "admin@example.com"}}
+            (Path(folder) / f"{name}.json").write_text(json.dumps(values))
+        command = [
+            "xargs", "-P", str(parallel), "-I", "{}",
+            str(programs.helm()), "upgrade", "--install", "store", str(_CHART), "--namespace", "{}",
+            "--create-namespace", "--values", f"{folder}/{{}}.json", "--hide-notes", "--output", "json",
+        ]  # fmt: skip
+        environment = {"PATH": os.environ["PATH"], "HOME": folder, "KUBECONFIG": str(world.kubeconfig)}
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        done = subprocess.run(
+            command, input="\n".join(names), text=True, env=environment, check=False, capture_output=True
+        )
+        seconds, after = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(f"bare Helm failed: {done.stderr[-2000:]}")
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"bare_seconds": seconds, "bare_helm_cpu_seconds": used / stores}
+
+
+def burst(world: World, *, stores: int, ready_after: float, idle_seconds: float = 10) -> Figures:
+    """Ask for ``stores`` stores at once and wait until all are ready, while somebody uses the API.
+
+    Every part has made a store before: what a process loads with its first work is no store's cost.
+    ``idle_seconds`` is for how long the API is asked before, to compare with.
+    """
+    ready = "stores_store where status = 'ready'"
+    patience = 60 + 10 * ready_after + 10 * stores
+    world.create("warm-up")
+    until(lambda: world.count(ready) == 1, within=patience, what="the first store", pause=1)
+    idle, asking_costs = _idle(world, idle_seconds)
+    launcher = _launcher_cpu()
+    cpu, servers, begun = world.cpu(), world.cpu_of_servers(), time.monotonic()
+    with _latencies(world) as during:
+        for number in range(stores):
+            world.create(f"burst-{number}")
+        asked = time.monotonic() - begun
+        until(
+            lambda: world.count(ready) == stores + 1,
+            within=patience,
+            what=f"{stores} ready stores",
+            pause=1,
+        )
+    seconds = time.monotonic() - begun
+    used = {part: after - cpu[part] for part, after in world.cpu().items()}
+    helm = used["worker"].children / stores - launcher
+    asking = asking_costs * len(during)
+    ours = (sum(part.own for part in used.values()) - asking) / stores + launcher
+    return {
+        **{f"{part}_cpu_seconds": spent.own / stores for part, spent in used.items()},
+        "burst_seconds": seconds,
+        "burst_asked_seconds": asked,
+        "helm_cpu_seconds": helm,
+        "platform_cpu_seconds": ours,
+        "platform_cpu_ratio": ours / helm,
+        "server_cpu_seconds": (world.cpu_of_servers() - servers) / stores,
+        "idle_latency_ms": 1000 * statistics.median(idle),
+        "burst_latency_ms": 1000 * statistics.median(during),
+        "api_latency_ratio": statistics.median(during) / statistics.median(idle),
+    }
+
+
+def _idle(world: World, seconds: float) -> tuple[list[float], float]:
+    """Return answer times while nothing goes on, and the CPU seconds of one answer: they are no store's."""
+    before = world.cpu()["web"].own
+    with _latencies(world) as seen:
+        time.sleep(seconds)
+    return seen, (world.cpu()["web"].own - before) / len(seen)
+
+
+@contextmanager
+def _latencies(world: World) -> Iterator[list[float]]:
+    """Ask for the list of stores again and again from a thread; yield the list of answer times in seconds."""
+    seen: list[float] = []
+    end = threading.Event()
+
+    def ask() -> None:
+        while not end.wait(_PROBE_SECONDS):
+            begun = time.monotonic()
+            world.api.get("/api/v1/stores").raise_for_status()
+            seen.append(time.monotonic() - begun)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        thread.join()
+
+
+def _launcher_cpu(runs: int = 20) -> float:
+    """Return the CPU seconds that starting Helm by our launcher costs beyond Helm: they are the platform's."""
+
+    def cost(command: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for _ in range(runs):
+            subprocess.run(command, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
+
+    launched = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), "/bin/true"]
+    return max(cost(launched) - cost(["/bin/true"]), 0.0)

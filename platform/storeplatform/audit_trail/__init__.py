@@ -1,0 +1,1 @@
+"""The audit entries that no use case of the domain writes: refused attempts, logins, admin changes and commands."""

@@ -1,0 +1,1 @@
+"""What the platform does with its own database beyond the ORM."""

@@ -1,0 +1,1 @@
+"""Same request, same answer: what was answered to each ``Idempotency-Key``."""

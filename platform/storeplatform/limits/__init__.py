@@ -1,0 +1,1 @@
+"""How often one may ask: limits by address, user, team and login, the same for every way in."""

@@ -1,0 +1,29 @@
+"""``manage.py secrets check|rotate``: whether secrets can be kept and opened, and sealing them by the newest key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from provisioning import clients
+
+
+class Command(BaseCommand):
+    help = (
+        "check: try Vault, its logins, the seal, and every secret that is kept. rotate: give the transit key a new "
+        "version and seal everything that the database keeps anew; what it keeps moves to Vault where there is one. "
+        "Ends with status 1 when something is not right. Prints no secret."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=["check", "rotate"])
+
+    def handle(self, *_args: Any, action: str, **_options: Any) -> None:
+        care = clients.secret_care()
+        wrong = 0
+        for finding in care.check() if action == "check" else care.rotate():
+            wrong += bool(finding.problem)
+            self.stdout.write(f"{finding.subject}: {finding.problem or 'good'}")
+        if wrong:
+            raise CommandError(f"{wrong} of them not right; see docs/secrets.md", returncode=1)

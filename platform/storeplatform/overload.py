@@ -1,0 +1,45 @@
+"""Middleware: no more requests at once than a process can serve; who would wait for too long is told to come again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from storeplatform.api.errors import overloaded
+
+#: Probes are answered whatever the load is.
+_ALWAYS: Final = frozenset({"/health", "/ready"})
+_RETRY_AFTER_SECONDS: Final = 1
+
+
+class Overload:
+    """Lets ``WEB_AT_ONCE`` requests of this process be worked on; another one waits ``WEB_WAIT``, then gets 503."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+        self._places = threading.BoundedSemaphore(settings.WEB_AT_ONCE)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request."""
+        if request.path in _ALWAYS:
+            return self._get_response(request)
+        if not self._places.acquire(timeout=settings.WEB_WAIT.total_seconds()):
+            return _refusal(request)
+        try:
+            return self._get_response(request)
+        finally:
+            self._places.release()
+
+
+def _refusal(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        response: HttpResponse = overloaded()
+    else:
+        response = HttpResponse(render_to_string("unavailable.html", {"is_busy": True}), status=503)
+    response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    return response

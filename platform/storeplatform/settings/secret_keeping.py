@@ -1,0 +1,31 @@
+"""Where secrets are kept: in Vault or OpenBao; without one, sealed in PostgreSQL by Fernet keys."""
+
+from datetime import timedelta
+
+from storeplatform.settings.environment import derived_key, env, fernet_keys, seconds
+
+VAULT_ADDR = env.str("VAULT_ADDR", default="").rstrip("/")
+VAULT_NAMESPACE = env.str("VAULT_NAMESPACE", default="")
+VAULT_TOKEN = env.str("VAULT_TOKEN", default="")
+VAULT_ROLE_ID = env.str("VAULT_ROLE_ID", default="")
+VAULT_SECRET_ID = env.str("VAULT_SECRET_ID", default="")
+VAULT_APPROLE_MOUNT = env.str("VAULT_APPROLE_MOUNT", default="approle")
+VAULT_KUBERNETES_ROLE = env.str("VAULT_KUBERNETES_ROLE", default="")
+VAULT_KUBERNETES_TOKEN = env.str(
+    "VAULT_KUBERNETES_TOKEN", default="/var/run/secrets/kubernetes.io/serviceaccount/token"
+)
+VAULT_KUBERNETES_MOUNT = env.str("VAULT_KUBERNETES_MOUNT", default="kubernetes")
+DATABASE_OWNER = env.str("DATABASE_OWNER", default="")
+DATABASE_CONNECTION_TIME = seconds("DATABASE_CONNECTION_TIME", 900)
+VAULT_DATABASE_ROLE = env.str("VAULT_DATABASE_ROLE", default="")
+VAULT_DATABASE_MOUNT = env.str("VAULT_DATABASE_MOUNT", default="database")
+VAULT_TIMEOUT = seconds("VAULT_TIMEOUT", 3)
+VAULT_KV_MOUNT = env.str("VAULT_KV_MOUNT", default="secret")
+VAULT_KV_PREFIX = env.str("VAULT_KV_PREFIX", default="storeplatform")
+VAULT_TRANSIT_MOUNT = env.str("VAULT_TRANSIT_MOUNT", default="transit")
+VAULT_TRANSIT_KEY = env.str("VAULT_TRANSIT_KEY", default="")
+SECRETS_CACHE_TIME = seconds("SECRETS_CACHE_TIME", 900)
+# What the beginning of a pruned audit chain is signed with.
+AUDIT_KEY = env.str("AUDIT_KEY", default="") or derived_key(env.str("SECRET_KEY", default=""), purpose="audit")
+AUDIT_KEEP = timedelta(days=env.int("AUDIT_KEEP_DAYS", default=0))
+FERNET_KEYS = fernet_keys(env.list("FERNET_KEYS", default=[]), secret_key=env.str("SECRET_KEY", default=""))

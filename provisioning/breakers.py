@@ -1,0 +1,133 @@
+"""The breakers of the outside parts: which errors open them, and which parts are left alone now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from cachetools import LRUCache
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from provisioning.adapters.breaker import Breaker, BreakerView, SharedMemory
+from provisioning.adapters.guard import Guard
+from provisioning.adapters.helm import HelmClusterUnreachableError, HelmTimeoutError
+from provisioning.adapters.kubernetes_errors import ClusterUnreachableError
+from provisioning.adapters.shop import ShopTimeoutError
+from provisioning.adapters.vault_errors import VaultFailedError, VaultUnavailableError
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+#: What counts as a failure of a kind of part. All else is an answer of a part that works: a 404, a conflict, a refused
+#: value, a missing right, a full quota, too many requests. A storefront that refuses connections costs nobody any time.
+FAILURES: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType(
+    {
+        "cluster": (ClusterUnreachableError, HelmClusterUnreachableError, HelmTimeoutError),
+        "vault": (VaultUnavailableError,),
+        "replica": (OperationalError, InterfaceError),
+        "storefront": (ShopTimeoutError,),
+    }
+)
+#: Kinds of these errors that are answers nevertheless.
+ANSWERS: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType({"vault": (VaultFailedError,)})
+#: Breakers of so many parts are kept by a process; the least used one is forgotten first.
+_KEPT: Final = 2048
+
+#: How long one try takes at most, so that one that its process did not survive is given up for lost.
+_LONGEST: Final[Mapping[str, Callable[[], timedelta]]] = MappingProxyType(
+    {
+        "cluster": lambda: max(settings.HELM_TIMEOUT, settings.KUBERNETES_TIMEOUT),
+        "vault": lambda: 3 * settings.VAULT_TIMEOUT,
+        "replica": lambda: timedelta(seconds=10),
+        "storefront": lambda: 3 * settings.STOREFRONT_TIMEOUT,
+    }
+)
+
+_breakers: Final[LRUCache[str, Breaker]] = LRUCache(_KEPT)
+_lock: Final = threading.Lock()
+
+
+def of_cluster(name: str) -> Breaker:
+    """Return the breaker of a cluster, which its API and Helm share."""
+    return _of(f"cluster:{name}")
+
+
+def of_vault() -> Breaker:
+    """Return the breaker of Vault."""
+    return _of("vault")
+
+
+def of_replica() -> Breaker:
+    """Return the breaker of the database's replica."""
+    return _of("replica")
+
+
+def of_storefront(url: str) -> Breaker:
+    """Return the breaker of one shop: another one at the same address may well answer."""
+    return _of(f"storefront:{urlsplit(url).netloc}")
+
+
+def guard(breaker: Callable[[], Breaker], left_alone: Callable[[str, timedelta], Exception]) -> Guard:
+    """Return what an adapter makes its calls through; ``left_alone`` is the adapter's error for an open breaker."""
+
+    def through(ask: Callable[[], Result], /) -> Result:
+        return breaker().call(ask, left_alone)
+
+    return through
+
+
+def views() -> list[BreakerView]:
+    """Return the breakers that any process has moved lately and the ones of this process, shops that are well left out.
+
+    Asks Redis, within half a second.
+    """
+    with _lock:
+        known = {*_breakers}
+    found = [_of(name).view() for name in sorted({*known, *_memory().names()})]
+    return [view for view in found if view.state != "closed" or not view.name.startswith("storefront:")]
+
+
+def forget() -> None:
+    """Forget what is known of every part; each counts as well."""
+    _memory().forget()
+    with _lock:
+        _breakers.clear()
+
+
+def _of(name: str) -> Breaker:
+    kind = name.partition(":")[0]
+    with _lock:
+        found = _breakers.get(name)
+        if found is None:
+            found = _breakers[name] = Breaker(
+                name,
+                _memory(),
+                failures=FAILURES[kind],
+                answers=ANSWERS.get(kind, ()),
+                at_most=settings.BREAKER_FAILURES,
+                left_alone_for=settings.BREAKER_TIME,
+                longest=_LONGEST[kind](),
+                moved=_moved,
+            )
+        return found
+
+
+def _moved(name: str, state: str) -> None:
+    log.warning("breaker_moved", part=name, state=state)
+
+
+def _memory() -> SharedMemory:
+    return _shared(settings.BREAKER_URL)
+
+
+@lru_cache(maxsize=4)
+def _shared(url: str) -> SharedMemory:
+    return SharedMemory(url)

@@ -1,0 +1,129 @@
+"""Whose turn it is: deletes first, then what is under way, then the team that was served least and longest ago.
+
+A ring only says that something is due. The worker takes what is due by this order, not by the order of rings, so that
+one team's fifty stores do not delay another team's one. A job whose next step runs Helm is left out while its cluster
+has as many Helm runs as it may.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from statistics import median
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, Value, When
+
+from provisioning.models import Cluster, Job, JobKind, JobState, Turn
+
+#: So many of the latest jobs tell how long one takes, and how fast the queue moves.
+_HISTORY: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a live job is. ``position`` is 0 for one that is at work or waits for the cluster, else from 1.
+
+    ``ready_at`` is an estimate from what was measured of the latest jobs; ``None`` without any history.
+    """
+
+    position: int
+    ready_at: datetime | None
+
+
+def next_job(*, now: datetime, but_not: Collection[UUID] = ()) -> UUID | None:
+    """Return the due job whose turn it is, or ``None``."""
+    busy = [When(store__team=team, then=Value(count)) for team, count in _busy_teams(now).items()]
+    at_work = [Case(*busy, default=Value(0), output_field=IntegerField())] if busy else []
+    served = F("store__team__served__at").asc(nulls_first=True)
+    turn = _ranked(takeable(now)).exclude(pk__in=but_not).order_by("rank", *at_work, served, "due_at", "created_at")
+    return turn.values_list("pk", flat=True).first()
+
+
+def takeable(now: datetime) -> QuerySet[Job, Any]:
+    """Return the jobs that a worker may take: due, held by nobody, and not waiting for a turn that is not to be had."""
+    due = Job.objects.claimable(now)
+    full = full_clusters(now)
+    return due.exclude(turn=Turn.WANTED, store__placement__cluster__in=full) if full else due
+
+
+def full_clusters(now: datetime) -> list[int]:
+    """Return the clusters that have as many Helm runs as they may."""
+    cluster, most = "store__placement__cluster", "store__placement__cluster__helm_at_most"
+    runs = Job.objects.holding_a_turn(now).values_list(cluster, most).annotate(runs=Count("pk"))
+    return [key for key, at_most, count in runs if count >= at_most]
+
+
+def next_for_a_turn(cluster: Cluster) -> UUID | None:
+    """Return a job that waits for a Helm run on ``cluster`` to end, if there is one."""
+    waits = Job.objects.filter(state=JobState.QUEUED, turn=Turn.WANTED, store__placement__cluster=cluster)
+    return waits.order_by("due_at").values_list("pk", flat=True).first()
+
+
+def place_of(job: Job, *, now: datetime) -> Place | None:
+    """Return where a job is, in a few queries however long the queue is; ``None`` for one that has ended."""
+    if not job.is_live:
+        return None
+    position = _position(job, now) if job.state == JobState.QUEUED else 0
+    usual = _usual_time(job)
+    if usual is None:
+        return Place(position, None)
+    if not position and job.started_at:
+        return Place(0, max(job.started_at + usual, now))
+    return Place(position, now + position * _pace() + usual)
+
+
+def _position(job: Job, now: datetime) -> int:
+    """Return the job's place in the order in which teams take turns, counted from those that are at work now."""
+    busy = _busy_teams(now)
+    waiting = _ranked(Job.objects.claimable(now)).order_by("rank", "due_at", "created_at", "pk")
+    taken: Counter[tuple[int, int]] = Counter()
+    order: list[tuple[int, int, bool, datetime, datetime, UUID]] = []
+    columns = ("pk", "store__team", "rank", "due_at", "store__team__served__at")
+    for key, team, rank, due_at, served_at in waiting.values_list(*columns):
+        turn = busy.get(team, 0) + taken[rank, team]
+        taken[rank, team] += 1
+        order.append((rank, turn, served_at is not None, served_at or now, due_at, key))
+    order.sort()
+    return next((place for place, row in enumerate(order, start=1) if row[-1] == job.pk), 0)
+
+
+def _busy_teams(now: datetime) -> dict[int, int]:
+    held = Job.objects.filter(state=JobState.RUNNING, lease_until__gt=now)
+    return dict(held.values_list("store__team").annotate(jobs=Count("pk")))
+
+
+def _ranked(jobs: QuerySet[Job, Any]) -> QuerySet[Any, Any]:
+    removes = Q(kind__in=[JobKind.UNINSTALL, JobKind.CLEANUP])
+    return jobs.annotate(
+        rank=Case(
+            When(removes, then=Value(0)),
+            # What has waited for its cluster is finished with a short look, before anything new is begun.
+            When(state=JobState.WAITING, then=Value(1)),
+            default=Value(2),
+            output_field=IntegerField(),
+        )
+    )
+
+
+def _usual_time(job: Job) -> timedelta | None:
+    """Return how long jobs like it took from their start."""
+    done = Job.objects.filter(
+        state=JobState.SUCCEEDED, kind=job.kind, store__engine=job.store.engine, store__plan=job.store.plan_id
+    ).exclude(started_at=None)
+    taken = list(done.order_by("-finished_at").values_list(F("finished_at") - F("started_at"), flat=True)[:_HISTORY])
+    return median(taken) if taken else None
+
+
+def _pace() -> timedelta:
+    """Return the usual time between two starts while somebody waited."""
+    started = Job.objects.filter(started_at__isnull=False).order_by("-started_at")
+    latest: list[tuple[Any, datetime]] = list(started.values_list("started_at", "created_at")[: _HISTORY + 1])
+    # Who came after the one before had started waited for nobody before that.
+    waits = [at - max(created, before) for (at, created), (before, _) in pairwise(latest)]
+    seconds = median(wait.total_seconds() for wait in waits) if waits else 0.0
+    return timedelta(seconds=max(seconds, 0.0))

@@ -1,0 +1,37 @@
+"""The benchmarks measure what they say, on a stack of their own: a tiny run of all of them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchmarks import burst, recovery, standing
+from benchmarks.__main__ import FIGURES
+from benchmarks.world import Figures, World, on_a_stack
+
+#: Put together from two runs.
+_TOGETHER = {"burst_ratio"}
+
+
+def everything(world: World) -> Figures:
+    """Each measurement once. Stores that wait come first: they are never ready, and the others are counted by that."""
+    return {
+        **standing.idle(world),
+        **burst.bare_helm(world, stores=2, parallel=2),
+        **standing.waiting(world, stores=3, seconds=2),
+        **burst.burst(world, stores=2, ready_after=1, idle_seconds=2),
+        **recovery.recovery(world),
+        **standing.pages(world, few=8, many=16),
+    }
+
+
+@pytest.mark.timeout(600)
+def test_a_tiny_run_gives_every_figure_of_the_table() -> None:
+    figures = on_a_stack(everything, print, DEVCLUSTER_READY_AFTER="1s", LEASE_TIME="5", RECHECK_TIME="60")
+
+    assert figures.keys() | _TOGETHER >= FIGURES.keys()
+    assert [name for name, value in figures.items() if not math.isfinite(value) or value < 0] == []
+    measured = ("burst_seconds", "helm_cpu_seconds", "recovery_seconds", "list_page_ratio")
+    assert min(figures[name] for name in measured) > 0
+    assert figures["list_page_few_queries"] == figures["list_page_many_queries"]

@@ -1,0 +1,208 @@
+"""Logins of PostgreSQL that Vault makes: renewed and replaced under a running process, without a failed request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from devstack.openbao import Database
+from devstack.processes import wait_until
+from django.conf import settings as django_settings
+from django.db import connections
+from pytest_django import Settings
+from storeplatform.db import logins
+from storeplatform.db.rotating.base import DatabaseWrapper
+
+from provisioning import clients
+from tests.vaults import VaultServer
+
+pytestmark = pytest.mark.django_db
+
+OWNER = "tables_owner"
+PATIENCE = timedelta(seconds=90)
+
+
+class World:
+    """A database of its own, and the OpenBao that makes logins for it."""
+
+    def __init__(self, vault: VaultServer, postgres: Any, settings: Settings) -> None:
+        self.vault, self._postgres, self._settings = vault, postgres, settings
+        told = django_settings.DATABASES["default"]
+        self.superuser, self._password = told["USER"], told["PASSWORD"]
+        self.name = f"rotating_{uuid4().hex[:8]}"
+        postgres.create_database(self.name, superuser=self.superuser, password=self._password)
+        postgres.create_owner(OWNER, of=self.name, superuser=self.superuser, password=self._password)
+
+    def lease(self, lease: str, longest: str, *, connections_live: float) -> None:
+        """Have logins last so long, and configure this process as the platform's are."""
+        database = Database(self._postgres.port, self.name, self.superuser, self._password, OWNER)
+        role = self.vault.prepare(database, lease=lease, longest_lease=longest)
+        self._settings.VAULT_ADDR = self.vault.address
+        self._settings.VAULT_ROLE_ID, self._settings.VAULT_SECRET_ID = role.role_id, role.secret_id
+        self._settings.VAULT_DATABASE_ROLE = "storeplatform"
+        self._settings.DATABASE_CONNECTION_TIME = timedelta(seconds=connections_live)
+        self.pool = {"min_size": 1, "max_size": 4, "timeout": 5, "max_lifetime": connections_live}
+
+    def connection(self, *, pooled: bool) -> DatabaseWrapper:
+        told = connections["default"].settings_dict
+        options = {"assume_role": OWNER, **({"pool": dict(self.pool)} if pooled else {})}
+        return DatabaseWrapper(
+            {**told, "NAME": self.name, "OPTIONS": options, "CONN_MAX_AGE": 0}, alias=f"{self.name}_{pooled}"
+        )
+
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask as the superuser."""
+        with psycopg.connect(
+            host="127.0.0.1", port=self._postgres.port, user=self.superuser, password=self._password,
+            dbname=self.name, autocommit=True,
+        ) as connection:  # fmt: skip
+            found = connection.execute(query.encode(), values)
+            return found.fetchall() if found.description else []
+
+    def has_logins(self, names: Iterable[str]) -> int:
+        """How many of these logins there are."""
+        [(number,)] = self.ask("select count(*) from pg_roles where rolname = any(%s)", list(names))
+        return int(number)
+
+
+def forget_clients() -> None:
+    kept = logins.logins()
+    if kept is not None:
+        kept.close()
+    logins._logins.cache_clear()
+    clients._vault.cache_clear()
+
+
+@pytest.fixture
+def world(vault_server: VaultServer, servers_of_the_run: Any, settings: Settings) -> Iterator[World]:
+    made = World(vault_server, servers_of_the_run.postgres, settings)
+    yield made
+    forget_clients()
+    vault_server.prepare()
+
+
+def one(wrapper: DatabaseWrapper, query: str) -> Any:
+    with wrapper.cursor() as cursor:
+        cursor.execute(query)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_logins_are_renewed_and_replaced_while_requests_go_on_and_none_fails(world: World, pooled: bool) -> None:
+    world.lease("8s", "12s", connections_live=3)
+    world.ask(f"set role {OWNER}; create table notes (who text)")
+    end, users, failed = threading.Event(), set(), []
+
+    def requests() -> None:
+        wrapper = world.connection(pooled=pooled)
+        while not end.is_set():
+            try:
+                who = one(wrapper, "insert into notes values (session_user) returning who")
+                users.add(who)
+            except Exception as error:
+                failed.append(repr(error))
+                return
+            finally:
+                wrapper.close()
+
+    threads = [threading.Thread(target=requests) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(users) >= 3 or bool(failed), timeout=PATIENCE, what="two changes of the login")
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+        world.connection(pooled=pooled).close_pool()
+
+    assert failed == []
+    assert world.superuser not in users
+    [(written,)] = world.ask("select count(distinct who) from notes")
+    assert written == len(users)
+    # Where the lease of the first one has ended, the login is gone.
+    wait_until(
+        lambda: world.has_logins(users) <= 2,
+        timeout=PATIENCE,
+        what="the end of old logins",
+    )
+
+
+def test_what_one_login_makes_belongs_to_the_owner_and_the_next_one_can_change_it(world: World) -> None:
+    world.lease("1h", "1h", connections_live=1)
+    first = world.connection(pooled=False)
+    one(first, "create table notes (text text)")
+    one(first, "create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$")
+    one(first, "create trigger guard before delete on notes for each row execute function refuse()")
+    before = one(first, "select session_user")
+    first.close()
+    kept = logins.logins()
+    assert kept is not None
+    held = kept.current()
+    assert held is not None
+    kept.replace(held)
+
+    second = world.connection(pooled=False)
+    assert one(second, "select session_user") != before
+    one(second, "alter table notes add number integer")
+    one(second, "create or replace function refuse() returns trigger language plpgsql as $$ begin raise 'n'; end $$")
+    second.close()
+
+    assert world.ask("select tableowner from pg_tables where tablename = 'notes'") == [(OWNER,)]
+
+
+def test_a_login_that_was_revoked_behind_our_back_is_replaced_at_the_next_connection(world: World) -> None:
+    world.lease("1h", "1h", connections_live=60)
+    wrapper = world.connection(pooled=False)
+    before = one(wrapper, "select session_user")
+    wrapper.close()
+    kept = logins.logins()
+    assert kept is not None
+    kept._made_at -= 60  # it is no login that the replica has not heard of yet
+
+    world.vault.call("PUT", "/v1/sys/leases/revoke-prefix/database/creds/storeplatform")
+
+    assert one(wrapper, "select session_user") != before
+    wrapper.close()
+
+
+def test_while_vault_is_away_the_login_holds_until_its_end_and_then_the_one_of_the_url_does(world: World) -> None:
+    world.lease("4s", "1h", connections_live=1)
+    wrapper = world.connection(pooled=False)
+    leased = one(wrapper, "select session_user")
+    wrapper.close()
+
+    world.vault.kill()
+
+    assert one(wrapper, "select session_user") == leased
+    wrapper.close()
+
+    def falls_back() -> bool:
+        try:
+            return bool(one(wrapper, "select session_user") == world.superuser)
+        finally:
+            wrapper.close()
+
+    wait_until(falls_back, timeout=PATIENCE, what="the login of the URL")
+    assert one(wrapper, "select current_user") == OWNER
+    wrapper.close()
+    world.vault.start()
+
+    wait_until(lambda: not falls_back(), timeout=PATIENCE, what="a login of Vault")
+
+
+def test_a_process_that_ends_gives_its_login_back(world: World) -> None:
+    world.lease("1h", "1h", connections_live=1)
+    wrapper = world.connection(pooled=False)
+    login = one(wrapper, "select session_user")
+    wrapper.close()
+    assert world.has_logins([login]) == 1
+
+    forget_clients()
+
+    assert world.has_logins([login]) == 0

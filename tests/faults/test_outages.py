@@ -1,0 +1,192 @@
+"""The platform's own parts are killed or replaced under load: what was acknowledged stays, and no answer is wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+import redis
+from devstack.processes import wait_until
+
+from tests.conftest import PATIENCE
+from tests.faults.load import Load
+from tests.faults.platform import OPERATOR_PASSWORD, TOKEN, Platform, a_platform
+
+log = logging.getLogger(__name__)
+
+#: What a job says whose cluster is not there, once a worker has looked.
+_LOOKED_AT = ("CLUSTER_UNREACHABLE", "CIRCUIT_OPEN")
+
+
+@pytest.fixture(scope="module")
+def platform() -> Iterator[Platform]:
+    with a_platform() as made:
+        made.start_workers()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def url(platform: Platform) -> str:
+    return platform.start_web()
+
+
+def ask(url: str, path: str, method: str = "GET", body: Any = None, **headers: str) -> httpx.Response:
+    headers |= {"Authorization": f"Bearer {TOKEN}"}
+    return httpx.request(method, url + path, json=body, headers=headers, timeout=20, trust_env=False)
+
+
+def new_store(url: str) -> str:
+    wish = {"name": f"new-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
+    path: str = ask(url, "/api/v1/stores", "POST", wish).json()["links"]["self"]
+    return path
+
+
+def is_worked_on(url: str, path: str) -> bool:
+    return ask(url, path).json()["reason"] in _LOOKED_AT
+
+
+def log_in(url: str) -> httpx.Client:
+    browser = httpx.Client(base_url=url, timeout=20, trust_env=False)
+    token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', browser.get("/login").text)
+    assert token is not None
+    form = {"username": "operator", "password": OPERATOR_PASSWORD, "csrfmiddlewaretoken": token[1]}
+    assert browser.post("/login", data=form, headers={"Referer": url}).status_code == 302
+    return browser
+
+
+def written(load: Load, number: int) -> None:
+    enough = len(load.told.written_at) + number
+    wait_until(lambda: len(load.told.written_at) >= enough, timeout=PATIENCE, what=f"{number} more writes")
+
+
+def test_without_redis_and_after_a_flush_everything_goes_on_and_no_job_is_lost_or_doubled(
+    platform: Platform, url: str
+) -> None:
+    load = Load(url)
+    with closing(log_in(url)) as browser, load.running() as told:
+        written(load, 10)
+        platform.kill_redis()
+        killed_at = time.monotonic()
+        written(load, 15)
+        ordered = new_store(url)
+        page = browser.get("/")
+        platform.start_redis()
+        with redis.Redis(port=platform.redis_port) as client:
+            for _ in range(3):
+                client.flushall()
+                written(load, 5)
+        wait_until(lambda: is_worked_on(url, ordered), timeout=PATIENCE, what="the worker")
+        back_at = time.monotonic()
+
+    log.info("redis: %d requests, failed %s, back after %.1f s", told.requests, told.failed, back_at - killed_at)
+    assert (told.wrong, load.lost(), told.failed) == ([], [], Counter())
+    assert (page.status_code, "Log out operator" in page.text) == (200, True)
+    for path in (*load.paths, ordered):
+        jobs = ask(url, f"{path}/jobs").json()["results"]
+        assert [job["kind"] for job in jobs] == ["install"]
+    assert platform.processes["worker"].poll() is None
+
+
+def test_two_web_replicas_are_replaced_one_after_the_other_and_no_request_fails(platform: Platform, url: str) -> None:
+    other = platform.start_web("second")
+    load = Load(url, other)
+    with load.running() as told:
+        for name, mine, theirs in (("web", url, other), ("second", other, url)):
+            written(load, 10)
+            load.use(theirs)
+            process = platform.processes[name]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            assert platform.start_web(name) == mine
+            load.use(url, other)
+        written(load, 10)
+
+    log.info("rollout: %d requests, failed %s", told.requests, told.failed)
+    assert (told.wrong, load.lost(), told.failed) == ([], [], Counter())
+    process = platform.processes.pop("second")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@contextmanager
+def locked_stores(platform: Platform) -> Iterator[None]:
+    """Nobody can read or change a store inside the block."""
+    with psycopg.connect(platform.env["DATABASE_URL"], target_session_attrs="read-write") as holder:
+        holder.execute("lock table stores_store in access exclusive mode")
+        yield
+        holder.rollback()
+
+
+def test_more_requests_than_a_process_can_serve_get_503_at_once_and_probes_are_answered(platform: Platform) -> None:
+    busy = platform.start_web("busy", "--workers=1", "--threads=8", WEB_AT_ONCE="2", WEB_WAIT="0.3", DATABASE_WATCH="0")
+    wish = {"name": f"crowded-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
+    with ThreadPoolExecutor(6) as pool, locked_stores(platform):
+        calls = [
+            pool.submit(ask, busy, "/api/v1/stores", "POST", wish, **{"Idempotency-Key": str(n)}) for n in range(6)
+        ]
+        wait_until(lambda: sum(call.done() for call in calls) >= 4, timeout=PATIENCE, what="the refusals")
+        refused = [call.result() for call in calls if call.done()]
+        probe = httpx.get(f"{busy}/health", timeout=5, trust_env=False)
+    served = [call.result().status_code for call in calls if call.result() not in refused]
+
+    assert {(answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) for answer in refused} == {
+        (503, "overloaded", "1")
+    }
+    assert probe.status_code == 200
+    assert 202 in served
+    process = platform.processes.pop("busy")
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+
+
+def test_a_worker_that_has_grown_too_large_hands_over_and_ends_by_itself(platform: Platform) -> None:
+    celery = [*platform.celery, "worker", "--without-gossip", "--without-mingle", "--hostname=large@%h"]
+    process = platform.spawn("large", celery, WORKER_MEMORY_MIB="10", HEARTBEAT_DIR=str(platform.folder / "large"))
+
+    assert process.wait(PATIENCE.total_seconds()) == 0
+    del platform.processes["large"]
+    assert "worker_too_large" in platform.log("large").read_text()
+
+
+def test_reads_go_on_writes_are_refused_clearly_and_resume_after_the_promotion_without_a_restart(
+    platform: Platform, url: str
+) -> None:
+    load = Load(url)
+    with load.running() as told:
+        written(load, 15)
+        platform.kill_primary()
+        killed_at = time.monotonic()
+        wait_until(lambda: told.stale > 10 and told.failed["write 503"] > 5, timeout=PATIENCE, what="the outage")
+        page, ready = httpx.get(f"{url}/login", timeout=10, trust_env=False), httpx.get(f"{url}/ready", timeout=10)
+
+        platform.promote_replica()
+        promoted_at = time.monotonic()
+        wait_until(lambda: told.first_write_after(promoted_at) is not None, timeout=PATIENCE, what="a write")
+        seconds = (told.first_write_after(promoted_at) or 0.0) - promoted_at
+        written(load, 15)
+
+    log.info(
+        "failover: %d requests, failed %s, stale %d, writes resumed %.2f s after the promotion, %.2f s after the kill",
+        told.requests, dict(told.failed), told.stale, seconds, promoted_at + seconds - killed_at,
+    )  # fmt: skip
+    assert (told.wrong, load.lost()) == ([], [])
+    assert [kind for kind in told.failed if kind.startswith("read")] == []
+    assert "what you see is" in page.text
+    assert (ready.status_code, ready.json()["reads"], ready.json()["writes"]) == (200, True, False)
+    refused = [answer for answer in told.refusals if answer.status_code == 503]
+    assert {answer.json()["code"] for answer in refused} == {"database_unavailable"}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    ordered = new_store(url)
+    wait_until(lambda: is_worked_on(url, ordered), timeout=PATIENCE, what="the worker on the new primary")
+    assert [name for name, process in platform.processes.items() if process.poll() is not None] == []

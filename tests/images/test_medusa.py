@@ -1,0 +1,297 @@
+"""The MedusaJS image's application, run for real: it is set up, sells, and is probed without a trace."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from devstack.processes import free_port
+from playwright.sync_api import expect, sync_playwright
+
+from provisioning.adapters.shop import ShopClient
+from provisioning.engines.base import ProbeSite
+from provisioning.engines.medusa import Medusa
+from provisioning.engines.medusa_probe import Shopper
+from tests.images.medusa_app import ADMIN, PROBE_TOKEN, MedusaApp, built, logged_in
+
+# The first run on a machine builds the application.
+pytestmark = pytest.mark.timeout(1800)
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> MedusaApp:
+    """The application, with a database of its own on the run's servers in which no shop is yet."""
+    return MedusaApp(
+        built(),
+        tmp_path_factory.mktemp("medusa"),
+        new_database("medusa"),
+        urlsplit(os.environ["REDIS_URL"])._replace(path="/9").geturl(),
+    )
+
+
+def new_database(name: str) -> str:
+    given = os.environ["DATABASE_URL"]
+    with psycopg.connect(given, autocommit=True) as database:
+        database.execute(psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name)))
+    return urlsplit(given)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture(scope="module")
+def app(empty: MedusaApp) -> MedusaApp:
+    """The application after its set-up."""
+    if not recorded(empty):
+        status, said = empty.set_up()
+        assert status == 0, said
+    return empty
+
+
+@pytest.fixture(scope="module")
+def client(app: MedusaApp) -> Iterator[httpx.Client]:
+    """A client of the running shop."""
+    with app.serving() as opened:
+        yield opened
+
+
+@pytest.fixture
+def shop(client: httpx.Client) -> ShopClient:
+    """The shop as the platform asks it."""
+    return ShopClient(str(client.base_url), timeout=timedelta(seconds=60))
+
+
+def recorded(app: MedusaApp) -> list[str]:
+    """The versions of the set-ups that have completed."""
+    with psycopg.connect(app.database_url) as database:
+        if database.execute("select to_regclass('storeplatform_setup')").fetchone() == (None,):
+            return []
+        return [version for (version,) in database.execute("select version from storeplatform_setup")]
+
+
+def rows(app: MedusaApp) -> dict[str, int]:
+    """How many rows each table has."""
+    with psycopg.connect(app.database_url) as database:
+        tables = [name for (name,) in database.execute("select tablename from pg_tables where schemaname = 'public'")]
+        counts = {}
+        for table in tables:
+            query = psycopg.sql.SQL("select count(*) from {}").format(psycopg.sql.Identifier(table))
+            counts[table] = int(database.execute(query).fetchone()[0])  # type: ignore[index]
+        return counts
+
+
+def books(app: MedusaApp) -> list[Any]:
+    """What a test order might leave in the merchant's books: stock, and the number of the next order."""
+    with psycopg.connect(app.database_url) as database:
+        stock = "select stocked_quantity, reserved_quantity, raw_reserved_quantity from inventory_level order by id"
+        number = "select last_value, is_called from order_display_id_seq"
+        return [database.execute(stock).fetchall(), database.execute(number).fetchall()]
+
+
+def site(shop: ShopClient, mark: str) -> ProbeSite:
+    return ProbeSite(shop=shop, credentials={"probe-token": PROBE_TOKEN}, mark=mark, country="DE", currency="EUR")
+
+
+def buy(shop: ShopClient, mark: str = "") -> dict[str, Any]:
+    shopper = Shopper(shop, country="DE", email="shopper@example.com", mark=mark)
+    shopper.find_product()
+    shopper.fill_cart()
+    shopper.choose_shipping()
+    shopper.choose_payment()
+    return dict(shopper.order())
+
+
+def test_a_set_up_with_the_wrong_password_ends_at_once_and_says_why(empty: MedusaApp) -> None:
+    wrong = re.sub(r"//([^:]+):[^@]+@", r"//\1:wrong@", empty.database_url)
+
+    status, said = empty.set_up(DATABASE_URL=wrong)
+
+    assert status == 1
+    assert "the database refuses the shop's password" in said
+    assert "wrong" not in said
+
+
+def test_a_set_up_that_cannot_make_a_shop_fails_and_records_nothing(empty: MedusaApp) -> None:
+    status, said = empty.set_up(STORE_COUNTRY="XX")
+
+    assert status == 1, said
+    assert recorded(empty) == []
+
+
+def test_a_migration_finds_its_folder_in_an_image_that_nobody_may_write_to(empty: MedusaApp) -> None:
+    # Medusa makes the folder of each module that it migrates, whether the module has migrations or not.
+    modules = [*empty.app.glob("node_modules/@medusajs/*/dist"), *empty.app.glob("src/modules/*")]
+
+    assert empty.app / "src/modules/uploads" in modules
+    assert [module for module in modules if not (module / "migrations").is_dir()] == []
+
+
+def test_a_pod_waits_until_the_set_up_of_its_own_image_is_recorded(empty: MedusaApp) -> None:
+    with empty.tool("await-set-up") as waiting, empty.tool("await-set-up", STORE_SETUP_VERSION="2") as other:
+        try:
+            with pytest.raises(TimeoutExpired):
+                waiting.wait(timeout=3)
+
+            status, said = empty.set_up()
+
+            assert (status, waiting.wait(timeout=120)) == (0, 0), said
+            with pytest.raises(TimeoutExpired):
+                other.wait(timeout=3)
+        finally:
+            waiting.kill()
+            other.kill()
+
+
+def test_the_shop_lives_and_is_ready_and_tells_what_a_storefront_has_to_know(client: httpx.Client) -> None:
+    assert client.get("/health").status_code == 200
+    assert (client.get("/ready").status_code, client.get("/ready").text) == (200, "ok\n")
+    assert client.get("/store-config").json()["title"] == 'Tea & "Coffee" <b>'
+    assert client.get("/store/products").status_code == 400
+
+
+def test_the_shop_is_not_ready_before_the_set_up_that_it_waits_for(client: httpx.Client, app: MedusaApp) -> None:
+    with psycopg.connect(app.database_url, autocommit=True) as database:
+        database.execute("update storeplatform_setup set version = 'kept-' || version")
+        answer = client.get("/ready")
+        database.execute("update storeplatform_setup set version = replace(version, 'kept-', '')")
+
+    assert (answer.status_code, answer.text) == (503, "the set-up has not completed\n")
+    assert client.get("/ready").status_code == 200
+
+
+def test_the_administrator_logs_in_by_session_over_plain_http(client: httpx.Client) -> None:
+    client.post("/auth/session", headers=logged_in(client)).raise_for_status()
+
+    user = client.get("/admin/users/me").json()["user"]
+
+    assert user["email"] == ADMIN[0]
+    assert client.get("/app/").status_code == 200
+    client.delete("/auth/session")
+    assert client.get("/admin/users/me").status_code == 401
+
+
+def test_behind_https_the_session_is_for_https_only(app: MedusaApp, client: httpx.Client) -> None:
+    other = replace(app, port=free_port())
+    forwarded = {"X-Forwarded-Proto": "https"}
+
+    with other.serving(STORE_SITE_URL="https://shop.example.com", MEDUSA_WORKER_MODE="server") as secure:
+        plain = secure.post("/auth/session", headers=logged_in(secure))
+        answer = secure.post("/auth/session", headers={**logged_in(secure), **forwarded})
+
+    assert "set-cookie" not in plain.headers
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_test_order_is_placed_seen_and_removed_without_a_trace(shop: ShopClient, app: MedusaApp) -> None:
+    said = Medusa().check(shop)
+    Medusa().probe(site(shop, "first"))  # removes the cart of the check, too
+    before = rows(app), books(app)
+
+    report = Medusa().probe(site(shop, "second"))
+
+    assert said == "1 product variant(s) can be bought, payment on delivery is offered"
+    assert [(leg.name, leg.reason) for leg in report.legs] == [
+        (name, "") for name in ("clean", "catalogue", "cart", "shipping", "payment", "checkout", "admin", "remove")
+    ]
+    assert rows(app) == before[0]
+    assert books(app) == before[1]
+
+
+def test_a_probe_removes_what_one_that_was_killed_left_and_keeps_what_shoppers_ordered(
+    shop: ShopClient, app: MedusaApp, client: httpx.Client
+) -> None:
+    killed = [leg for leg in Medusa().probe_legs(site(shop, "killed")) if leg.name != "remove"]
+    for leg in killed:
+        leg.walk()
+    ordered = buy(shop)
+    forged = buy(shop, mark="killed.0000")
+
+    report = Medusa().probe(site(shop, "later"))
+
+    assert report.legs[0].detail == "1 older test order(s) removed"
+    orders = client.get("/admin/orders", headers=logged_in(client)).json()["orders"]
+    assert {order["id"] for order in orders} == {ordered["id"], forged["id"]}
+    assert buy(shop)["display_id"] == forged["display_id"] + 1
+
+
+def test_the_route_of_test_orders_is_closed_to_whoever_has_no_token(client: httpx.Client) -> None:
+    for headers in ({}, {"X-Store-Probe": ""}, {"X-Store-Probe": "guess"}, dict(logged_in(client))):
+        assert client.get("/platform/probe-orders", headers=headers).status_code == 403
+        assert client.delete("/platform/probe-orders", headers=headers).status_code == 403
+
+
+def test_a_shopper_orders_on_the_shops_own_page(client: httpx.Client, tmp_path: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        page = browser.new_page(base_url=str(client.base_url))
+        strange: list[str] = []
+        page.on("pageerror", lambda error: strange.append(str(error)))
+        page.on("console", lambda said: strange.append(said.text) if said.type == "error" else None)
+        page.on(
+            "request", lambda asked: None if asked.url.startswith(str(client.base_url)) else strange.append(asked.url)
+        )
+        page.goto("/")
+        expect(page).to_have_title('Tea & "Coffee" <b>')
+
+        page.get_by_role("button", name="Add to cart").click()
+        expect(page.locator("#count")).to_have_text("1", timeout=30_000)
+        page.get_by_role("button", name="Cart (1)").click()
+        page.get_by_label("E-mail").fill("shopper@example.com")
+        for label in ("First name", "Last name", "Street and number", "Postal code", "City"):
+            page.get_by_label(label).fill("Somewhere 1")
+        page.get_by_role("button", name="Place the order").click()
+
+        expect(page.get_by_role("heading", name="Thank you")).to_be_visible(timeout=60_000)
+        number = page.locator("#number").inner_text()
+        assert "24.99" in page.locator("#paid").inner_text()
+        browser.close()
+    path = "/admin/orders?order=-display_id&limit=1&fields=display_id,email"
+    newest = client.get(path, headers=logged_in(client)).json()["orders"][0]
+    assert (f"#{newest['display_id']}", newest["email"]) == (number, "shopper@example.com")
+    assert strange == []
+
+
+def test_an_uploaded_picture_stays_where_it_is_when_the_shop_moves(client: httpx.Client) -> None:
+    files = {"files": ("a cup.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml")}
+
+    answer = client.post("/admin/uploads", files=files, headers=logged_in(client))
+
+    url = answer.json()["files"][0]["url"]
+    assert url.startswith("/static/")
+    assert client.get(url).content == files["files"][1]
+
+
+def test_another_set_up_keeps_what_the_owner_decided(app: MedusaApp, client: httpx.Client) -> None:
+    admin = logged_in(client)
+    product = client.get("/admin/products", headers=admin).json()["products"][0]
+    region = client.get("/admin/regions", headers=admin).json()["regions"][0]
+    client.post(f"/admin/products/{product['id']}", json={"title": "My tea"}, headers=admin).raise_for_status()
+    client.post(f"/admin/regions/{region['id']}", json={"name": "Home"}, headers=admin).raise_for_status()
+    before = rows(app)
+
+    status, said = app.set_up(STORE_SETUP_VERSION="2", STORE_TITLE="Another name", STORE_CURRENCY="USD")
+
+    assert status == 0, said
+    after = rows(app)
+    assert after.pop("storeplatform_setup") == before.pop("storeplatform_setup") + 1
+    assert after == before
+    assert client.get(f"/admin/products/{product['id']}", headers=admin).json()["product"]["title"] == "My tea"
+    assert client.get(f"/admin/regions/{region['id']}", headers=admin).json()["region"]["name"] == "Home"
+    assert client.get("/store-config").json()["title"] == 'Tea & "Coffee" <b>'
+
+
+def test_helms_test_sees_that_the_shop_sells(app: MedusaApp, client: httpx.Client) -> None:
+    test = app.tool("test-store", app.url)
+
+    said, _ = test.communicate()
+
+    assert test.returncode == 0, said
+    assert "19.99 eur" in said
