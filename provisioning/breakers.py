@@ -41,16 +41,6 @@ ANSWERS: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType({"v
 #: Breakers of so many parts are kept by a process; the least used one is forgotten first.
 _KEPT: Final = 2048
 
-#: How long one try takes at most, so that one that its process did not survive is given up for lost.
-_LONGEST: Final[Mapping[str, Callable[[], timedelta]]] = MappingProxyType(
-    {
-        "cluster": lambda: max(settings.HELM_TIMEOUT, settings.KUBERNETES_TIMEOUT),
-        "vault": lambda: 3 * settings.VAULT_TIMEOUT,
-        "replica": lambda: timedelta(seconds=10),
-        "storefront": lambda: 3 * settings.STOREFRONT_TIMEOUT,
-    }
-)
-
 _breakers: Final[LRUCache[str, Breaker]] = LRUCache(_KEPT)
 _lock: Final = threading.Lock()
 
@@ -114,7 +104,7 @@ def _of(name: str) -> Breaker:
                 answers=ANSWERS.get(kind, ()),
                 at_most=settings.BREAKER_FAILURES,
                 left_alone_for=settings.BREAKER_TIME,
-                longest=_LONGEST[kind](),
+                patience=settings.BREAKER_TIME,
                 moved=_moved,
             )
         return found

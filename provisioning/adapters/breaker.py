@@ -141,18 +141,18 @@ class _Storage(pybreaker.CircuitBreakerStorage):
         self._opened_at = moment
         self._write({"opened_at": moment.isoformat()})
 
-    def begin_trial(self, longest: timedelta) -> bool:
-        """Whether this call may be the one that tries the part; it is given up for lost after ``longest``."""
+    def begin_trial(self, patience: timedelta) -> bool:
+        """Whether this call may try the part; another one may after ``patience`` without an outcome."""
         with self._lock:
             if time.monotonic() < self._trial_until:
                 return False
-            milliseconds = round(longest.total_seconds() * 1000)
+            milliseconds = round(patience.total_seconds() * 1000)
             key = f"{self._key}:trial"
             # Redis answers ``None`` as well when another process tries: the first answer tells the two apart.
             told = self._memory.ask(lambda client: (client.set(key, "1", nx=True, px=milliseconds),))
             if told is not None and not told[0]:
                 return False
-            self._trial_until = time.monotonic() + longest.total_seconds()
+            self._trial_until = time.monotonic() + patience.total_seconds()
             return True
 
     def _write(self, fields: Mapping[str, str]) -> None:
@@ -166,14 +166,14 @@ class _Storage(pybreaker.CircuitBreakerStorage):
 class _Circuit(pybreaker.CircuitBreaker):
     """pybreaker's circuit, which would let one call of a process through at a time: this one lets any number."""
 
-    def __init__(self, storage: _Storage, *, longest: timedelta, **named: Any) -> None:
+    def __init__(self, storage: _Storage, *, patience: timedelta, **named: Any) -> None:
         super().__init__(state_storage=storage, **named)
-        self._storage, self._longest = storage, longest
+        self._storage, self._patience = storage, patience
 
     def call(self, func: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Make the call as the present state has it; only one at a time while half-open, whoever makes it."""
         state = self.state
-        if state.name == pybreaker.STATE_HALF_OPEN and not self._storage.begin_trial(self._longest):
+        if state.name == pybreaker.STATE_HALF_OPEN and not self._storage.begin_trial(self._patience):
             raise pybreaker.CircuitBreakerError("somebody else tries right now")
         return state.call(func, *arguments, **named)
 
@@ -188,7 +188,7 @@ class Breaker:
         answers: Those of ``failures`` that are answers nevertheless.
         at_most: So many failures in a row open the breaker.
         left_alone_for: How long it stays open until it is tried.
-        longest: How long a call takes at most.
+        patience: After so long without an outcome of the try another one is made: its process may not have survived.
         moved: Told about each move, with the new state.
     """
 
@@ -201,7 +201,7 @@ class Breaker:
         answers: tuple[type[Exception], ...] = (),
         at_most: int,
         left_alone_for: timedelta,
-        longest: timedelta,
+        patience: timedelta,
         moved: Callable[[str, str], None],
     ) -> None:
         self.name = name
@@ -209,7 +209,7 @@ class Breaker:
         self._left_alone_for = left_alone_for
         self._circuit = _Circuit(
             self._storage,
-            longest=longest,
+            patience=patience,
             name=name,
             fail_max=at_most,
             reset_timeout=left_alone_for.total_seconds(),

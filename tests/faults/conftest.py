@@ -25,10 +25,10 @@ def gates() -> Iterator[Gates]:
 def trial(gates: Gates) -> Iterator[Trial]:
     """A whole platform: the servers, the cluster, and every process of ours."""
     folder = Path(tempfile.mkdtemp(prefix="storeplatform-trial-"))
-    # A call that is held must not end by itself before the attack.
+    # A call that is held must not end by itself before the attack, however slow the machine.
     variables = {
         "DJANGO_SETTINGS_MODULE": "tests.faults.settings", "GATES": str(gates.folder),
-        "WORKER_CONCURRENCY": "40", "KUBERNETES_TIMEOUT": "60", "HELM_AT_MOST": "40",
+        "WORKER_CONCURRENCY": "40", "KUBERNETES_TIMEOUT": "400", "HELM_TIMEOUT": "400", "HELM_AT_MOST": "40",
     }  # fmt: skip
     with on_trial(folder, ready_after="500ms", variables=variables) as running:
         yield running

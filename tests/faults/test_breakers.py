@@ -43,11 +43,11 @@ class LeftAloneError(Exception):
         self.wait = wait
 
 
-def a_process(settings: Settings, *, failures: int = 3, seconds: float = 30) -> Breaker:
+def a_process(settings: Settings, *, failures: int = 3, seconds: float = 30, patience: float = 30) -> Breaker:
     """A breaker as another process has it: it shares Redis and nothing else."""
     return Breaker(
         "vault", SharedMemory(settings.BREAKER_URL), failures=(PartIsDownError,), at_most=failures,
-        left_alone_for=timedelta(seconds=seconds), longest=timedelta(seconds=30), moved=lambda *_: None,
+        left_alone_for=timedelta(seconds=seconds), patience=timedelta(seconds=patience), moved=lambda *_: None,
     )  # fmt: skip
 
 
@@ -110,6 +110,21 @@ def test_after_its_time_one_call_of_all_processes_tries_and_closes_it_for_all(se
     assert others == ["LeftAloneError"] * 3
     assert calls[0].result() == "answer"
     assert [outcome(one, works) for one in processes] == ["answer"] * 4
+
+
+def test_a_try_that_its_process_did_not_survive_holds_the_others_up_for_a_moment_only(settings: Settings) -> None:
+    killed, other = (a_process(settings, seconds=0.2, patience=0.5) for _ in range(2))
+    for _ in range(3):
+        outcome(killed, fails)
+    eventually(lambda: killed.view().state == "half-open", what="the end of its time")
+    go_on = threading.Event()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(outcome, killed, go_on.wait)
+        eventually(lambda: outcome(other, works) == "answer", what="another try")
+        go_on.set()
+
+    assert other.view().state == "closed"
 
 
 def test_a_try_that_fails_opens_it_again(settings: Settings) -> None:

@@ -56,6 +56,11 @@ def is_worked_on(url: str, path: str) -> bool:
     return ask(url, path).json()["reason"] in _LOOKED_AT
 
 
+def wait_for_the_worker(platform: Platform, url: str, path: str) -> None:
+    wait_until(lambda: is_worked_on(url, path), timeout=2 * PATIENCE, what="the worker",
+               process=platform.processes["worker"], log=platform.log("worker"))  # fmt: skip
+
+
 def log_in(url: str) -> httpx.Client:
     browser = httpx.Client(base_url=url, timeout=20, trust_env=False)
     token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', browser.get("/login").text)
@@ -86,7 +91,7 @@ def test_without_redis_and_after_a_flush_everything_goes_on_and_no_job_is_lost_o
             for _ in range(3):
                 client.flushall()
                 written(load, 5)
-        wait_until(lambda: is_worked_on(url, ordered), timeout=PATIENCE, what="the worker")
+        wait_for_the_worker(platform, url, ordered)
         back_at = time.monotonic()
 
     log.info("redis: %d requests, failed %s, back after %.1f s", told.requests, told.failed, back_at - killed_at)
@@ -188,5 +193,5 @@ def test_reads_go_on_writes_are_refused_clearly_and_resume_after_the_promotion_w
     assert {answer.json()["code"] for answer in refused} == {"database_unavailable"}
     assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
     ordered = new_store(url)
-    wait_until(lambda: is_worked_on(url, ordered), timeout=PATIENCE, what="the worker on the new primary")
+    wait_for_the_worker(platform, url, ordered)
     assert [name for name, process in platform.processes.items() if process.poll() is not None] == []

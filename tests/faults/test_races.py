@@ -188,17 +188,17 @@ def test_two_hundred_equal_requests_under_one_key_make_one_store(trial: Trial, g
     gates.open(EVERYONE)
     body, key = wish(), {"Idempotency-Key": uuid4().hex}
 
-    def ask() -> tuple[httpx.Response, int]:
-        refused = 0
+    def ask() -> httpx.Response:
         while True:
             answer = api.once("POST", "/api/v1/stores", body, **key)
-            if answer.status_code != 409:
-                return answer, refused
-            assert (answer.json()["code"], answer.headers["Retry-After"]) == ("idempotency_key_in_use", "1")
-            refused += 1
+            if answer.status_code not in (409, 503):
+                return answer
+            # While the first is at work, or while all of the web's threads are: the same again, a second later.
+            assert answer.json()["code"] in ("idempotency_key_in_use", "overloaded")
+            assert answer.headers["Retry-After"] == "1"
 
     with ThreadPoolExecutor(40) as pool:
-        answers = [answer for answer, _ in pool.map(lambda _number: ask(), range(200))]
+        answers = list(pool.map(lambda _number: ask(), range(200)))
 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["id"] for answer in answers}) == 1
