@@ -45,26 +45,26 @@ class SecretCare:
         """Yield what was tried: a document, the seal, a login of PostgreSQL, and each secret that is kept."""
         if self.sealer.vault is not None:
             vault = self.sealer.vault
-            yield _tried("documents of Vault", partial(self._try_document, vault))
+            yield tried("documents of Vault", partial(self._try_document, vault))
             if self.database_role:
-                yield _tried("logins of PostgreSQL by Vault", partial(self._try_login, vault))
-        yield _tried("seal of the database's secrets", self._try_seal)
+                yield tried("logins of PostgreSQL by Vault", partial(self._try_login, vault))
+        yield tried("seal of the database's secrets", self._try_seal)
         yield from _each(self.credentials.read)
         for cluster in _keeping_clusters():
-            yield _tried(f"kubeconfig of cluster {cluster.name}", partial(self._check_kubeconfig, cluster))
+            yield tried(f"kubeconfig of cluster {cluster.name}", partial(self._check_kubeconfig, cluster))
         for webhook in Webhook.objects.order_by("pk"):
-            yield _tried(f"secret of webhook {webhook.pk}", partial(self._check_webhook, webhook))
+            yield tried(f"secret of webhook {webhook.pk}", partial(self._check_webhook, webhook))
 
     def rotate(self) -> Iterator[Finding]:
         """Give Vault's transit key a new version, then seal everything that PostgreSQL keeps anew. Safe to repeat."""
         vault, key = self.sealer.vault, self.sealer.transit_key
         if vault is not None and key:
-            yield _tried("transit key", partial(vault.rotate_key, key, mount=self.sealer.transit_mount))
+            yield tried("transit key", partial(vault.rotate_key, key, mount=self.sealer.transit_mount))
         yield from _each(self.credentials.reseal)
         for cluster in _keeping_clusters():
-            yield _tried(f"kubeconfig of cluster {cluster.name}", partial(self._reseal_kubeconfig, cluster))
+            yield tried(f"kubeconfig of cluster {cluster.name}", partial(self._reseal_kubeconfig, cluster))
         for webhook in Webhook.objects.order_by("pk"):
-            yield _tried(f"secret of webhook {webhook.pk}", partial(self._reseal, webhook))
+            yield tried(f"secret of webhook {webhook.pk}", partial(self._reseal, webhook))
 
     def _check_kubeconfig(self, cluster: Cluster) -> None:
         self.sealer.unseal(cluster.sealed_kubeconfig, purpose=seal_purpose(cluster))
@@ -107,10 +107,11 @@ def _keeping_clusters() -> QuerySet[Cluster]:
 
 def _each(act: Callable[[UUID], object]) -> Iterator[Finding]:
     for store_id in StoreCredentials.objects.order_by("pk").values_list("store_id", flat=True):
-        yield _tried(f"credentials of store {store_id}", partial(act, store_id))
+        yield tried(f"credentials of store {store_id}", partial(act, store_id))
 
 
-def _tried(subject: str, act: Callable[[], object]) -> Finding:
+def tried(subject: str, act: Callable[[], object]) -> Finding:
+    """Return what came of trying ``act``."""
     try:
         act()
     except (VaultError, SealError) as error:

@@ -24,6 +24,7 @@ from django.utils import timezone
 from storeplatform import accounts
 from storeplatform.accounts import second_factor, tokens
 from storeplatform.accounts.models import ApiToken, Scope
+from storeplatform.accounts.totp_keys import totp_keys
 
 import provisioning
 import stores
@@ -296,7 +297,7 @@ def _delete_webhook() -> None:
 
 
 def _verify_code() -> None:
-    second_factor.verify(user=make_user(), code="000000", actor=SOMEBODY, now=NOON)
+    second_factor.verify(user=make_user(), code="000000", keys=totp_keys(), actor=SOMEBODY, now=NOON)
 
 
 def _reset_second_factor() -> None:

@@ -7,9 +7,10 @@ from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from storeplatform.accounts import tokens
-from storeplatform.accounts.models import ApiToken, User
+from storeplatform.accounts.models import ApiToken, AuthenticatorApp, User
 from storeplatform.actors import actor_of
 from stores.admin import ReadOnlyAdmin
 
@@ -21,6 +22,21 @@ class PlatformUserAdmin(UserAdmin[User]):
     list_display = ("username", "email", "is_staff", "is_active", "is_service", "locked_until", "last_login")
     list_filter = ("is_staff", "is_active", "is_service")
     fieldsets = (*(UserAdmin.fieldsets or ()), ("Lock", {"fields": ("locked_until",)}))
+
+
+# Its forms would keep keys in clear.
+admin.site.unregister(TOTPDevice)
+
+
+@admin.register(AuthenticatorApp)
+class AuthenticatorAppAdmin(ReadOnlyAdmin):
+    """Who has a second factor; ``manage.py totp reset`` forgets one."""
+
+    list_display = ("user", "name", "confirmed", "created_at", "last_used_at")
+    list_select_related = ("user",)
+    exclude = ("key", "sealed_key")
+    search_fields = ("user__username",)
+    ordering = ("user__username",)
 
 
 @admin.register(ApiToken)

@@ -13,9 +13,11 @@ from django.contrib.auth import BACKEND_SESSION_KEY
 from django.db import transaction
 from django.http import HttpRequest
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from django_otp.util import random_hex
 
-from storeplatform.accounts.models import User
+from storeplatform.accounts.models import AuthenticatorApp, User
 from storeplatform.accounts.sso import BACKEND
+from storeplatform.accounts.totp_keys import TotpKeys
 from stores import audit, policy
 from stores.audit import Actor
 from stores.audit_models import Outcome
@@ -40,22 +42,37 @@ def is_missing(request: HttpRequest, user: User) -> bool:
     return is_demanded(user)
 
 
-def device_to_set_up(user: User) -> TOTPDevice:
-    """Return the device that the user is about to set up, the same one until a code of it was given."""
+def device_to_set_up(user: User, keys: TotpKeys) -> AuthenticatorApp:
+    """Return the device that the user is about to set up, the same one until a code of it was given.
+
+    Raises:
+        SecretsUnavailableError: Its key cannot be sealed or opened now.
+    """
+    device = TOTPDevice.objects.filter(user=user, confirmed=False).order_by("pk").first()
+    if device is not None:
+        return _opened(device, keys)
+    sealed = keys.seal(random_hex(20), user)
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)
-        device, _ = TOTPDevice.objects.get_or_create(user=user, confirmed=False, defaults={"name": _NAME})
-    return device
+        app, _ = AuthenticatorApp.objects.get_or_create(
+            user=user, confirmed=False, defaults={"name": _NAME, "sealed_key": sealed}
+        )
+    return _opened(app, keys)
 
 
-def verify(*, user: User, code: str, actor: Actor, now: datetime) -> TOTPDevice | None:
+def verify(*, user: User, code: str, keys: TotpKeys, actor: Actor, now: datetime) -> AuthenticatorApp | None:
     """Return the user's device if ``code`` is right; a device that was being set up is confirmed by it.
 
     Each code is taken once, and wrong ones make the next try wait; both are written down.
+
+    Raises:
+        SecretsUnavailableError: The device's key cannot be opened now.
     """
-    wanted = device_of(user) or device_to_set_up(user)
+    present = device_of(user)
+    wanted = _opened(present, keys) if present is not None else device_to_set_up(user, keys)
     with transaction.atomic():
-        device = TOTPDevice.objects.select_for_update().get(pk=wanted.pk)
+        device = AuthenticatorApp.objects.select_for_update().get(pk=wanted.pk)
+        device.open(wanted.bin_key)
         if not device.verify_token(code):
             audit.record(actor, "totp.refused", user, at=now, outcome=Outcome.REFUSED)
             return None
@@ -74,3 +91,9 @@ def reset(*, user: User, actor: Actor, now: datetime) -> int:
         devices.delete()
         audit.record(actor, "totp.reset", user, at=now, before={"devices": count})
     return count
+
+
+def _opened(device: TOTPDevice, keys: TotpKeys) -> AuthenticatorApp:
+    app = AuthenticatorApp.objects.filter(pk=device.pk).first() or keys.adopt(device)
+    app.open(keys.open(app))
+    return app

@@ -23,6 +23,7 @@ from storeplatform.access import team_for
 from storeplatform.accounts import second_factor, tokens
 from storeplatform.accounts.authentication import TokenAuthentication
 from storeplatform.accounts.models import ApiToken, Scope, User
+from storeplatform.accounts.totp_keys import totp_keys
 from storeplatform.actors import actor_for, actor_of, user_of
 from storeplatform.api.idempotency import idempotent
 from storeplatform.api.openapi import listed
@@ -113,7 +114,7 @@ class Login(APIView):
         actor, now, code = actor_for(user, request), timezone.now(), given.validated_data.get("code", "")
         if second_factor.is_demanded(user):
             can_try = bool(code) and second_factor.device_of(user) is not None
-            if not can_try or not second_factor.verify(user=user, code=code, actor=actor, now=now):
+            if not can_try or not second_factor.verify(user=user, code=code, keys=totp_keys(), actor=actor, now=now):
                 raise AuthenticationFailed(
                     "This account needs a second factor: send a code, or log in on the dashboard."
                 )

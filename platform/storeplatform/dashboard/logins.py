@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from typing import Any
 
 import segno
 import structlog
@@ -20,8 +21,10 @@ from django.views.decorators.http import require_GET, require_http_methods
 from django_otp import login as otp_login
 
 from storeplatform.accounts import second_factor, sso
+from storeplatform.accounts.totp_keys import totp_keys
 from storeplatform.actors import actor_of, user_of
 from storeplatform.dashboard.forms import CodeForm
+from stores.errors import SecretsUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -57,18 +60,28 @@ def _with_provider(request: HttpRequest, view: Callable[[HttpRequest], HttpRespo
 @require_http_methods(["GET", "POST"])
 def second_factor_page(request: HttpRequest) -> HttpResponse:
     """Ask for a code of the user's authenticator app, or have one set up first."""
-    user = user_of(request)
     form = CodeForm(request.POST or None)
+    shown = {"form": form, "next": _next(request)}
+    try:
+        return _ask_for_code(request, form, shown)
+    except SecretsUnavailableError as error:
+        log.warning("second_factor_unavailable", error=str(error))
+        answer = render(request, "dashboard/second_factor.html", {**shown, "error": error}, status=503)
+        answer["Retry-After"] = "5"
+        return answer
+
+
+def _ask_for_code(request: HttpRequest, form: CodeForm, shown: dict[str, Any]) -> HttpResponse:
+    user, keys = user_of(request), totp_keys()
     if request.method == "POST" and form.is_valid():
         code = form.cleaned_data["code"]
-        device = second_factor.verify(user=user, code=code, actor=actor_of(request), now=timezone.now())
+        device = second_factor.verify(user=user, code=code, keys=keys, actor=actor_of(request), now=timezone.now())
         if device is not None:
             otp_login(request, device)
             return redirect(_next(request))
         form.add_error("code", "This code is wrong or was used already. After some wrong ones, wait before the next.")
-    shown = {"form": form, "next": _next(request)}
     if second_factor.device_of(user) is None:
-        device = second_factor.device_to_set_up(user)
+        device = second_factor.device_to_set_up(user, keys)
         shown["key"] = base64.b32encode(device.bin_key).decode()
         shown["picture"] = segno.make(device.config_url).svg_data_uri(scale=5)
     return render(request, "dashboard/second_factor.html", shown, status=422 if form.errors else 200)
