@@ -26,7 +26,7 @@ COPY requirements.runtime.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements.runtime.lock
 COPY --from=programs /programs/bin/ /usr/local/bin/
 COPY --from=assets /app/node_modules node_modules
-COPY manage.py pyproject.toml README.md ./
+COPY manage.py gunicorn.conf.py pyproject.toml README.md ./
 COPY stores stores
 COPY provisioning provisioning
 COPY helm helm

@@ -11,9 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 from storeplatform.api.errors import overloaded
+from storeplatform.health.paths import is_watching
 
-#: Probes are answered whatever the load is.
-_ALWAYS: Final = frozenset({"/health", "/ready"})
 _RETRY_AFTER_SECONDS: Final = 1
 
 
@@ -26,7 +25,7 @@ class Overload:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
-        if request.path in _ALWAYS:
+        if is_watching(request):
             return self._get_response(request)
         if not self._places.acquire(timeout=settings.WEB_WAIT.total_seconds()):
             return _refusal(request)

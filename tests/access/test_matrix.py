@@ -50,6 +50,7 @@ _ANY: Final = dict.fromkeys(_METHODS, Needs.NOTHING)
 MATRIX: Final[Mapping[str, Mapping[str, Needs]]] = {
     "health": {"GET": Needs.NOTHING},
     "ready": {"GET": Needs.NOTHING},
+    "metrics": {"GET": Needs.PLATFORM},
     "api/v1/stores": {"GET": Needs.LOGIN, "POST": Needs.LOGIN},
     "api/v1/stores/<uuid:store_id>": {"GET": Needs.READ, "PATCH": Needs.WORK, "DELETE": Needs.WORK},
     "api/v1/stores/<uuid:store_id>/retry": _WORK,

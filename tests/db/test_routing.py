@@ -118,6 +118,20 @@ def test_a_write_while_the_primary_is_lost_is_refused_before_anything_is_tried(m
         assert response["Content-Type"].startswith(kind)
 
 
+def test_probes_and_scrapes_are_answered_while_both_servers_are_lost(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.METRICS_TOKEN = "a-token-of-the-tests-alone"
+    lost = seen(5, primary_is_up=False, replica_is_up=False)
+
+    def status(path: str, who: str = "") -> int:
+        return answered(a_request(who, path=path), lost, monkeypatch).status_code
+
+    assert [status("/health"), status("/ready")] == [200, 200]
+    assert status("/metrics", f"Bearer {settings.METRICS_TOKEN}") == 200
+    assert status("/metrics", "Bearer spp_somebody") == 503
+
+
 def test_an_ended_query_is_no_lost_server() -> None:
     def failed(cause: psycopg.Error) -> OperationalError:
         error = OperationalError(str(cause))

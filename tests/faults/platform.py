@@ -21,9 +21,11 @@ from devstack.processes import answers, free_port, spawn, stop, wait_until
 from devstack.stack import ROOT
 
 from tests.conftest import PATIENCE
+from tests.health.samples import Samples, samples_in
 
 _NAME, _PASSWORD = "storeplatform", "only-for-tests"
 OPERATOR_PASSWORD = "correct horse battery"
+METRICS_TOKEN = "only-for-the-tests-scrapes"
 TOKEN = f"spp_{'only-for-tests-' * 3}"
 
 
@@ -53,6 +55,7 @@ class Platform:
             "KUBECONFIG": str(folder / "no-cluster"),
             "HEARTBEAT_DIR": str(folder / "heartbeat"),
             "STATIC_ROOT": str(folder / "static"),
+            "METRICS_TOKEN": METRICS_TOKEN,
             "SWEEP_TIME": "1",
             "LEASE_TIME": "3",
             "WORKER_CONCURRENCY": "2",
@@ -165,6 +168,14 @@ def a_platform(**settings: str) -> Iterator[Platform]:
     finally:
         platform.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def scrape(url: str) -> Samples:
+    answer = httpx.get(
+        f"{url}/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"}, timeout=20, trust_env=False
+    )
+    assert answer.status_code == 200, answer.text
+    return samples_in(answer.text)
 
 
 def _is_well(url: str) -> bool:

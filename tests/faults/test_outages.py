@@ -21,7 +21,7 @@ from devstack.processes import wait_until
 
 from tests.conftest import PATIENCE
 from tests.faults.load import Load
-from tests.faults.platform import OPERATOR_PASSWORD, TOKEN, Platform, a_platform
+from tests.faults.platform import OPERATOR_PASSWORD, TOKEN, Platform, a_platform, scrape
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,18 @@ def test_two_web_replicas_are_replaced_one_after_the_other_and_no_request_fails(
     process = platform.processes.pop("second")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+def test_the_processes_of_a_web_server_count_their_requests_together(url: str) -> None:
+    def probes() -> float:
+        return scrape(url)["requests_total"][("GET", "health", "200")]
+
+    before = probes()
+    for _ in range(20):
+        httpx.get(f"{url}/health", timeout=20, trust_env=False)
+
+    # Whichever process answers the scrape.
+    assert [probes() for _ in range(6)] == [before + 20] * 6
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from storeplatform.api.errors import database_unavailable
 from storeplatform.db import watch
 from storeplatform.db.routing import callers, place_for, reading_from, writers
 from storeplatform.db.watch import PRIMARY, REPLICA, Sight
+from storeplatform.health.paths import is_watching
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class DatabaseOutages:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request."""
-        if not settings.DATABASE_WATCH:
+        if not settings.DATABASE_WATCH or is_watching(request):
             return self._get_response(request)
         sight = watch.sight()
         if request.method in _READING:

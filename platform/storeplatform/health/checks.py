@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +16,8 @@ from django.core.cache import caches
 from django.db import connections
 
 from provisioning import breakers
+from provisioning.adapters.breaker import BreakerView
+from storeplatform.health.latest import Check, Latest
 from storeplatform.limits import counters
 from storeplatform.observability import heartbeat
 
@@ -27,7 +28,8 @@ _OLD: Final = timedelta(seconds=30)
 #: Which breaker guards a part; a cluster's is named after it.
 _BREAKERS: Final = {"replica": "replica", "vault": "vault"}
 
-Check = Callable[[], Any]
+#: What a caller of :func:`look` asks for besides the parts: nothing, unless it says so.
+_NOTHING_ELSE: Final[Mapping[str, Check]] = MappingProxyType({})
 
 
 def _database(alias: str) -> str:
@@ -87,15 +89,6 @@ def _alive(process: str) -> str:
     return f"seen {age.total_seconds():.0f} s ago"
 
 
-def _breakers() -> list[dict[str, Any]]:
-    # Which shop is slow is nobody's business but its team's.
-    return [
-        {"name": view.name, "state": view.state, "failures": view.failures, "until": view.until}
-        for view in breakers.views()
-        if not view.name.startswith("storefront:")
-    ]
-
-
 def _checks() -> Mapping[str, Check]:
     checks: dict[str, Check] = {
         "database": lambda: _database("default"),
@@ -103,7 +96,7 @@ def _checks() -> Mapping[str, Check]:
         "redis": _redis,
         "limits": _limits,
         "kubernetes": _kubernetes,
-        "breakers": _breakers,
+        "breakers": breakers.views,
     }
     if settings.VAULT_ADDR:
         checks["vault"] = _vault
@@ -112,70 +105,16 @@ def _checks() -> Mapping[str, Check]:
     return checks
 
 
-class _Latest:
-    """The latest answer of each check. A check that still hangs is not started a second time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[str, threading.Thread] = {}
-        self._begun: dict[str, float] = {}
-        self._told: dict[str, dict[str, Any]] = {}
-
-    def refresh(self, checks: Mapping[str, Check]) -> list[threading.Thread]:
-        """Start the checks that do not run, and return all that do."""
-        with self._lock:
-            for name, check in checks.items():
-                running = self._running.get(name)
-                if running is None or not running.is_alive():
-                    thread = threading.Thread(target=self._ask, args=(name, check), name=f"check-{name}", daemon=True)
-                    self._running[name], self._begun[name] = thread, time.monotonic()
-                    thread.start()
-            return [self._running[name] for name in checks]
-
-    def told(self, name: str) -> dict[str, Any]:
-        """Return the latest answer; or that the part does not answer, when its check waits for longer than it may."""
-        now = time.monotonic()
-        with self._lock:
-            begun = self._begun[name] if self._running[name].is_alive() else now
-            told = self._told.get(name)
-        if now - begun >= settings.READY_PATIENCE.total_seconds():
-            return {"state": "down", "detail": "no answer in time", "age_seconds": None, "latency_ms": None}
-        if told is None:
-            return {"state": "unknown", "detail": "not asked before", "age_seconds": None, "latency_ms": None}
-        age = now - told["at"]
-        return {**{key: told[key] for key in ("state", "detail", "latency_ms")}, "age_seconds": round(age, 3)}
-
-    def _ask(self, name: str, check: Check) -> None:
-        begun = time.monotonic()
-        try:
-            state, detail = "ok", check()
-        except Exception as error:
-            state, detail = (
-                "down",
-                type(error).__name__ if not isinstance(error, ConnectionError) else str(error),
-            )
-        finally:
-            with suppress(Exception):
-                connections.close_all()
-        ended = time.monotonic()
-        with self._lock:
-            self._told[name] = {
-                "state": state,
-                "detail": detail[:200] if isinstance(detail, str) else detail,
-                "latency_ms": round((ended - begun) * 1000, 1),
-                "at": ended,
-            }
+_latest: Final = Latest()
 
 
-_latest: Final = _Latest()
-
-
-def look(*, timeout: timedelta) -> dict[str, dict[str, Any]]:
+def look(*, timeout: timedelta, also: Mapping[str, Check] = _NOTHING_ELSE) -> dict[str, dict[str, Any]]:
     """Return how each part is, within ``timeout``: ``state``, ``detail``, ``latency_ms`` and ``age_seconds``.
 
-    Every part is asked anew, and what it said before is told where its answer is not there yet.
+    Every part is asked anew, and what it said before is told where its answer is not there yet. The breakers are told
+    as a part of that name, and what ``also`` asks for as parts of theirs.
     """
-    checks = _checks()
+    checks = {**_checks(), **also}
     threads = _latest.refresh(checks)
     deadline = time.monotonic() + timeout.total_seconds()
     for thread in threads:
@@ -183,11 +122,11 @@ def look(*, timeout: timedelta) -> dict[str, dict[str, Any]]:
     return {name: _latest.told(name) for name in checks}
 
 
-def breakers_in(parts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def breakers_in(parts: dict[str, dict[str, Any]]) -> list[BreakerView]:
     """Take the breakers out of what :func:`look` told, and write the state of each part's own one to the part."""
     told = parts.pop("breakers")["detail"]
-    found: list[dict[str, Any]] = told if isinstance(told, list) else []
-    states = {breaker["name"]: breaker["state"] for breaker in found}
+    found: list[BreakerView] = told if isinstance(told, list) else []
+    states = {breaker.name: breaker.state for breaker in found}
     for name, breaker in {**_BREAKERS, "kubernetes": f"cluster:{settings.CLUSTER_NAME}"}.items():
         if name in parts:
             parts[name]["breaker"] = states.get(breaker, "closed")

@@ -11,10 +11,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from storeplatform.health.paths import is_watching
 from storeplatform.limits.limits import RateLimitedError, count, mark
 
-#: Probes and files are not counted: they ask nobody.
-_FREE: Final = ("/health", "/ready", "/static/")
+#: Files are not counted: they ask nobody.
+_FILES: Final = "/static/"
 _LOGINS: Final = ("/login", "/login/second-factor", "/admin/login/", "/api/v1/auth/token")
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -45,7 +46,7 @@ class RateLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Pass the request on unless a limit is used up."""
-        if request.path.startswith(_FREE):
+        if is_watching(request) or request.path.startswith(_FILES):
             return self._get_response(request)
         try:
             address = _network(request.META["REMOTE_ADDR"])

@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "storeplatform.apps.StorePlatformConfig",
 ]
 MIDDLEWARE = [
+    "storeplatform.observability.requests.RequestMetrics",
     "storeplatform.limits.middleware.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

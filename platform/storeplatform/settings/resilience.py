@@ -17,6 +17,11 @@ READY_TIMEOUT = seconds("READY_TIMEOUT", 0.08)
 READY_PATIENCE = seconds("READY_PATIENCE", 2)
 READY_WHEN_READ_ONLY = env.bool("READY_WHEN_READ_ONLY", default=True)
 
+# --- Metrics ----------------------------------------------------------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
+    raise ImproperlyConfigured("METRICS_TOKEN has 20 characters at least")
+
 # --- Overload ---------------------------------------------------------------------------------------------------
 WEB_AT_ONCE = env.int("WEB_AT_ONCE", default=8)
 WEB_WAIT = seconds("WEB_WAIT", 2)
