@@ -118,10 +118,10 @@ def test_a_write_while_the_primary_is_lost_is_refused_before_anything_is_tried(m
         assert response["Content-Type"].startswith(kind)
 
 
-def test_probes_and_scrapes_are_answered_while_both_servers_are_lost(
+def test_probes_and_scrapes_are_answered_while_the_only_server_is_lost(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    settings.METRICS_TOKEN = "a-token-of-the-tests-alone"
+    settings.METRICS_TOKEN, settings.REPLICA_READS = "a-token-of-the-tests-alone", False
     lost = seen(5, primary_is_up=False, replica_is_up=False)
 
     def status(path: str, who: str = "") -> int:
