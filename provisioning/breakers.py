@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import structlog
 from cachetools import LRUCache
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
+from psycopg_pool import PoolTimeout
 
+from provisioning import outages
 from provisioning.adapters.breaker import Breaker, BreakerView, SharedMemory
 from provisioning.adapters.guard import Guard
 from provisioning.adapters.helm import HelmClusterUnreachableError, HelmTimeoutError
@@ -38,6 +41,8 @@ FAILURES: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType(
 )
 #: Kinds of these errors that are answers nevertheless.
 ANSWERS: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType({"vault": (VaultFailedError,)})
+#: What the names of shops' breakers begin with; the rest is where the shop answers.
+SHOP: Final = "storefront:"
 #: Breakers of so many parts are kept by a process; the least used one is forgotten first.
 _KEPT: Final = 2048
 
@@ -62,7 +67,7 @@ def of_replica() -> Breaker:
 
 def of_storefront(url: str) -> Breaker:
     """Return the breaker of one shop: another one at the same address may well answer."""
-    return _of(f"storefront:{urlsplit(url).netloc}")
+    return _of(f"{SHOP}{urlsplit(url).netloc}")
 
 
 def guard(breaker: Callable[[], Breaker], left_alone: Callable[[str, timedelta], Exception]) -> Guard:
@@ -82,7 +87,7 @@ def views() -> list[BreakerView]:
     with _lock:
         known = {*_breakers}
     found = [_of(name).view() for name in sorted({*known, *_memory().names()})]
-    return [view for view in found if view.state != "closed" or not view.name.startswith("storefront:")]
+    return [view for view in found if view.state != "closed" or not view.name.startswith(SHOP)]
 
 
 def forget() -> None:
@@ -112,6 +117,20 @@ def _of(name: str) -> Breaker:
 
 def _moved(name: str, state: str) -> None:
     log.warning("breaker_moved", part=name, state=state)
+    if not name.startswith(SHOP):  # what is wrong with one shop is on the page of its store
+        at = timezone.now()
+        if connection.in_atomic_block:
+            transaction.on_commit(lambda: _note(name, state, at))
+        else:
+            _note(name, state, at)
+
+
+def _note(name: str, state: str, at: datetime) -> None:
+    try:
+        outages.note_move(name, state, at=at)
+    except (Error, PoolTimeout) as error:
+        # The database may be what is away; the sweep makes up for an end that nobody wrote down.
+        log.warning("outage_not_recorded", part=name, state=state, error=type(error).__name__)
 
 
 def _memory() -> SharedMemory:

@@ -357,6 +357,23 @@ class Event(models.Model):
         return self.message
 
 
+class Outage(models.Model):
+    """A time in which an outside part was left alone: from when its breaker opened until it closed."""
+
+    part = models.CharField(max_length=120)
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["part"], condition=Q(closed_at=None), name="outage_one_at_a_time")
+        ]
+        indexes = [models.Index(fields=["-opened_at", "-id"], name="outage_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.part} since {self.opened_at}"
+
+
 class ProbeRunQuerySet(models.QuerySet["ProbeRun"]):
     """Questions about many test orders, each named after its answer."""
 

@@ -13,7 +13,7 @@ from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.utils import timezone
 
-from provisioning import clients, deliveries, doorbell, inspection, probes, survey, sweeper
+from provisioning import breakers, clients, deliveries, doorbell, inspection, outages, probes, survey, sweeper
 from provisioning.deliveries import Courier
 from provisioning.ending import Ending
 from provisioning.inspection import Inspector
@@ -110,4 +110,5 @@ def sweep(**_newer: Any) -> None:
     probes.ring_for_due(now=now, at_once=settings.PROBE_AT_ONCE)
     deliveries.ring_for_due(now=now, at_once=settings.WEBHOOK_AT_ONCE)
     survey.ring_for_due(now=now, period=settings.DRIFT_TIME)
+    outages.end_unnoticed({view.name for view in breakers.views() if view.state != "closed"}, at=now)
     clients.credential_store().forget_deleted()

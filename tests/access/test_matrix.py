@@ -89,6 +89,7 @@ MATRIX: Final[Mapping[str, Mapping[str, Needs]]] = {
     "stores/<uuid:store_id>/delete": _WORK,
     "stores/<uuid:store_id>/credentials": _WORK,
     "stores/<uuid:store_id>/credentials/rotate": _WORK,
+    "parts": {"GET": Needs.PLATFORM},
     "mismatches": {"GET": Needs.PLATFORM},
     "mismatches/look-again": {"POST": Needs.PLATFORM},
     "mismatches/<int:mismatch_id>/repair": {"GET": Needs.PLATFORM, "POST": Needs.PLATFORM},

@@ -12,7 +12,8 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from provisioning import bookkeeping, leases
+from provisioning import bookkeeping, breakers, leases
+from provisioning.adapters.kubernetes_errors import ClusterUnreachableError
 from provisioning.evidence import Evidence
 from provisioning.models import Cluster, Job, Mismatch
 from provisioning.outcomes import Done, Wait
@@ -169,6 +170,28 @@ def test_a_waiting_store_says_what_the_cluster_said_and_what_happens_next(page: 
     assert fits_a_phone(page, "waiting")
     page.get_by_role("button", name="Try again now").click()
     expect(page.get_by_text("hurried by operator")).to_be_visible()
+
+
+def test_an_operator_sees_which_part_is_away_and_when_it_is_back(page: Page) -> None:
+    settings.BREAKER_TIME = timedelta(minutes=10)
+    name = Cluster.objects.get().name
+
+    def no_answer() -> None:
+        raise ClusterUnreachableError("no answer")
+
+    for _ in range(settings.BREAKER_FAILURES):
+        with pytest.raises(ClusterUnreachableError):
+            breakers.of_cluster(name).call(no_answer, lambda *_: ClusterUnreachableError("left alone"))
+
+    page.get_by_role("link", name="Parts").click()
+    row = page.get_by_role("row", name=f"Cluster {name}")
+    expect(row).to_contain_text("Left alone")
+    expect(row).to_contain_text("tried again in")
+    expect(page.get_by_text(f"cluster:{name} was left alone and still is")).to_be_visible()
+    assert fits_a_phone(page, "parts")
+
+    breakers.forget()
+    expect(row).to_contain_text("closed", timeout=20_000)
 
 
 def test_an_operator_sees_orphans_looks_again_and_confirms_a_repair(page: Page) -> None:

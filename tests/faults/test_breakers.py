@@ -200,6 +200,7 @@ _ERRORS: dict[str, dict[Exception, bool]] = {
 }
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("part", "error", "counts"),
     [

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -21,8 +18,7 @@ from provisioning import survey
 from provisioning.models import Cluster, Mismatch, Survey
 from storeplatform.actors import actor_of
 from storeplatform.dashboard.presenters import duration
-from storeplatform.dashboard.views import HtmxRequest
-from stores import policy
+from storeplatform.dashboard.views import HtmxRequest, operators_only
 
 _PAGE_SIZE: Final = 50
 _FOR_A_PERSON: Final = "For a person: nothing is done by itself."
@@ -72,19 +68,7 @@ class MismatchLine:
         )
 
 
-def _operators_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Let only platform operators in."""
-
-    @wraps(view)
-    @login_required
-    def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        policy.demand_platform_operator(request.user)
-        return view(request, **kwargs)
-
-    return guarded
-
-
-@_operators_only
+@operators_only
 @require_GET
 def mismatch_list(request: HtmxRequest) -> HttpResponse:
     """What database and clusters did not agree on when they were last compared."""
@@ -103,7 +87,7 @@ def mismatch_list(request: HtmxRequest) -> HttpResponse:
     return render(request, "dashboard/_mismatches.html" if request.htmx else "dashboard/mismatches.html", shown)
 
 
-@_operators_only
+@operators_only
 @require_POST
 def mismatch_look_again(_request: HttpRequest) -> HttpResponse:
     """Ask the workers to compare everything again."""
@@ -111,7 +95,7 @@ def mismatch_look_again(_request: HttpRequest) -> HttpResponse:
     return redirect("dashboard:mismatches")
 
 
-@_operators_only
+@operators_only
 @require_http_methods(["GET", "POST"])
 def mismatch_repair(request: HttpRequest, *, mismatch_id: int) -> HttpResponse:
     """Show what a repair would do, and have it done once that was confirmed."""

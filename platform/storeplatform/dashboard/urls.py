@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from storeplatform.dashboard import audit, credentials, logins, mismatches, teams, tokens, views, webhooks
+from storeplatform.dashboard import audit, credentials, logins, mismatches, parts, teams, tokens, views, webhooks
 from storeplatform.dashboard.forms import LoginForm
 
 app_name = "dashboard"
@@ -33,6 +33,7 @@ urlpatterns = [
     path("teams/<slug:slug>/webhooks/<int:webhook_id>/delete", webhooks.webhook_delete, name="webhook-delete"),
     path("tokens", tokens.personal_tokens, name="tokens"),
     path("tokens/<int:token_id>/revoke", tokens.personal_token_revoke, name="token-revoke"),
+    path("parts", parts.part_list, name="parts"),
     path("mismatches", mismatches.mismatch_list, name="mismatches"),
     path("mismatches/look-again", mismatches.mismatch_look_again, name="look-again"),
     path("mismatches/<int:mismatch_id>/repair", mismatches.mismatch_repair, name="repair"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +35,18 @@ class HtmxRequest(HttpRequest):
     """A request that :class:`django_htmx.middleware.HtmxMiddleware` has seen."""
 
     htmx: HtmxDetails
+
+
+def operators_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Let only platform operators in."""
+
+    @wraps(view)
+    @login_required
+    def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        policy.demand_platform_operator(request.user)
+        return view(request, **kwargs)
+
+    return guarded
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:

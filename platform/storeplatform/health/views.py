@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from provisioning.breakers import SHOP
 from storeplatform.health.checks import breakers_in, look
 
 
@@ -27,7 +28,7 @@ def ready(_request: HttpRequest) -> JsonResponse:
         {"name": view.name, "state": view.state, "failures": view.failures, "until": view.until}
         for view in breakers_in(parts)
         # Which shop is slow is nobody's business but its team's.
-        if not view.name.startswith("storefront:")
+        if not view.name.startswith(SHOP)
     ]
     writes = parts["database"]["state"] == "ok"
     reads = writes or (settings.REPLICA_READS and parts["replica"]["state"] == "ok")

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from provisioning import doorbell, figures
+from provisioning import breakers, doorbell, figures
 from provisioning.adapters.breaker import BreakerView
 from provisioning.figures import Figures
 from storeplatform.db import watch
@@ -22,7 +22,6 @@ from storeplatform.observability.requests import collect_requests
 
 _PREFIX: Final = "storeplatform_"
 _BREAKER_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
-_SHOP: Final = "storefront:"
 #: Asked besides the parts.
 _FIGURES, _RINGS = "figures", "rings"
 
@@ -115,14 +114,14 @@ def _of_breakers(views: Sequence[BreakerView], *, clusters: Sequence[str]) -> It
     known = [f"cluster:{name}" for name in clusters]
     known += ["vault"] if settings.VAULT_ADDR else []
     known += ["replica"] if settings.REPLICA_READS else []
-    moved = {view.name: view for view in views if not view.name.startswith(_SHOP)}
+    moved = {view.name: view for view in views if not view.name.startswith(breakers.SHOP)}
     # A breaker that nothing is known of is closed. Those of shops come and go: they are only counted.
     states = {(name,): 0 for name in known} | {(name,): _BREAKER_STATES[view.state] for name, view in moved.items()}
     failures = {(name,): 0 for name in known} | {(name,): view.failures for name, view in moved.items()}
     about = "Breakers: 0 closed, 1 half-open, 2 open."
     yield _gauge("breaker_state", about, ["part"], states)
     yield _gauge("breaker_failures", "Failures in a row that a breaker has counted.", ["part"], failures)
-    shops = sum(view.name.startswith(_SHOP) and view.state == "open" for view in views)
+    shops = sum(view.name.startswith(breakers.SHOP) and view.state == "open" for view in views)
     yield _gauge("shops_left_alone", "Shops whose breaker is open.", [], {(): shops})
 
 

@@ -1,0 +1,111 @@
+"""The log of outages: one row from when a part's breaker opened until it closed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connections
+from django.utils import timezone
+from pytest_django import Settings
+
+from provisioning import breakers, outages, tasks
+from provisioning.adapters.breaker import Breaker
+from provisioning.adapters.shop import ShopTimeoutError
+from provisioning.adapters.vault_errors import VaultUnavailableError
+from provisioning.models import Outage
+from tests.conftest import NOON
+from tests.provisioning.conftest import eventually
+
+MINUTE = timedelta(minutes=1)
+
+
+def call(breaker: Breaker, error: Exception | None = None) -> None:
+    def answer() -> None:
+        if error is not None:
+            raise error
+
+    kind = type(error) if error is not None else VaultUnavailableError
+    try:
+        breaker.call(answer, lambda *_: kind("left alone"))
+    except (VaultUnavailableError, ShopTimeoutError):
+        return
+
+
+def lose(breaker: Breaker) -> None:
+    for _ in range(django_settings.BREAKER_FAILURES):
+        call(breaker, VaultUnavailableError("sealed"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outage_is_one_row_from_its_beginning_to_its_end_however_often_the_part_was_tried(
+    settings: Settings,
+) -> None:
+    settings.BREAKER_TIME, vault = timedelta(seconds=0.2), breakers.of_vault
+    lose(vault())
+    for _ in range(2):
+        eventually(lambda: vault().view().state == "half-open", what="the end of its time")
+        call(vault(), VaultUnavailableError("sealed"))
+    assert [(row.part, row.closed_at) for row in Outage.objects.all()] == [("vault", None)]
+
+    eventually(lambda: vault().view().state == "half-open", what="the end of its time")
+    call(vault())
+
+    row = Outage.objects.get()
+    assert row.closed_at is not None
+    assert row.closed_at > row.opened_at
+    lose(vault())
+    assert Outage.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_two_processes_that_open_a_breaker_begin_one_outage() -> None:
+    outages.note_move("cluster:berlin", "open", at=NOON)
+    outages.note_move("cluster:berlin", "open", at=NOON + MINUTE)
+
+    assert Outage.objects.get().opened_at == NOON
+
+
+@pytest.mark.django_db
+def test_the_log_stays_bounded() -> None:
+    Outage.objects.bulk_create(
+        Outage(part="vault", opened_at=NOON + number * MINUTE, closed_at=NOON + number * MINUTE)
+        for number in range(600)
+    )
+
+    outages.note_move("replica", "open", at=NOON + 601 * MINUTE)
+
+    assert Outage.objects.count() == 500
+    assert Outage.objects.order_by("opened_at")[0].opened_at == NOON + 101 * MINUTE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_that_nobody_wrote_down_is_made_up_for_by_the_sweep() -> None:
+    Outage.objects.create(part="cluster:berlin", opened_at=NOON)
+    lose(breakers.of_vault())
+
+    tasks.sweep()
+
+    assert list(Outage.objects.filter(closed_at=None).values_list("part", flat=True)) == ["vault"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_wrong_with_one_shop_is_no_outage_of_the_platform() -> None:
+    for _ in range(django_settings.BREAKER_FAILURES):
+        call(breakers.of_storefront("http://127.0.0.1:1"), ShopTimeoutError("too long"))
+
+    assert breakers.of_storefront("http://127.0.0.1:1").view().state == "open"
+    assert not Outage.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_breaker_opens_though_nobody_can_write_that_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections["default"].close()
+    with monkeypatch.context() as lost:
+        lost.setitem(connections["default"].settings_dict, "PORT", 1)
+        lose(breakers.of_vault())
+        connections["default"].close()
+
+    assert breakers.of_vault().view().state == "open"
+    assert not Outage.objects.filter(opened_at__lte=timezone.now()).exists()
