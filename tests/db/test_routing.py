@@ -102,6 +102,7 @@ def test_a_read_whose_server_is_lost_on_the_way_is_made_on_the_other_one(
     assert (response.status_code, response.content) == (200, answer)
 
 
+@pytest.mark.django_db
 def test_a_replica_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         assert answered(a_request(), seen(1), monkeypatch, REPLICA).content == b"default"
