@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -133,32 +134,51 @@ def ring_for_repair(mismatch_id: int) -> bool:
     return _ring(REPAIR_TASK, mismatch_id=mismatch_id)
 
 
-def unheard() -> int | None:
-    """Return how many rings for jobs no worker has taken yet; ``None`` when the broker does not say."""
+def unheard(queue: str = _QUEUE) -> int | None:
+    """Return how many messages of a queue no worker has taken yet; ``None`` when the broker does not say."""
     try:
-        return _line.use(_length)
+        return _line.use(lambda connection: _length(connection, queue))
     except OperationalError:
         return None
 
 
-def _length(connection: Connection) -> int:
+def has_room(task: str) -> bool:
+    """Return whether one more message for ``task`` may be sent; a broker that does not say finds out by itself."""
+    length = unheard(_queue_of(task))
+    return length is None or length < settings.RINGS_AT_MOST
+
+
+def _queue_of(task: str) -> str:
+    route = current_app.conf.task_routes.get(task, {})
+    return str(route.get("queue", _QUEUE))
+
+
+def _length(connection: Connection, queue: str) -> int:
     # Not a passive declaration: that looks for the queue without the prefix of our keys, and finds none.
     channel: Any = connection.default_channel
-    return int(channel.queue_declare(_QUEUE).message_count)
+    return int(channel.queue_declare(queue).message_count)
 
 
 def _ring(task: str, **what: object) -> bool:
     if _quiet.is_now():
         return False
     told = {name: str(key) for name, key in what.items()}
+
+    def send(connection: Connection) -> bool:
+        # Without a worker nobody takes them: what has no room is made up for by the sweep.
+        if _length(connection, _queue_of(task)) >= settings.RINGS_AT_MOST:
+            return False
+        current_app.send_task(task, kwargs=told, connection=connection, retry=False)
+        return True
+
     try:
-        _line.use(lambda connection: current_app.send_task(task, kwargs=told, connection=connection, retry=False))
+        is_sent = _line.use(send)
     except OperationalError as error:
         _quiet.begin()
         log.warning("ring_failed", task=task, error=type(error).__name__)
         return False
     _quiet.end()
-    return True
+    return is_sent
 
 
 def ring_after_commit(job_id: UUID) -> None:

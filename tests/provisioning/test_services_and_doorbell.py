@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import current_app
+from celery.beat import ScheduleEntry
+from celery.schedules import schedule
 from django.utils import timezone
+from pytest_django import Settings
+from storeplatform.beat import BoundedScheduler
 
-from provisioning import bookkeeping, leases, services, sweeper
+from provisioning import bookkeeping, doorbell, leases, services, sweeper
 from provisioning.models import Job, JobState, Placement
 from provisioning.outcomes import LostLeaseError, Wait
 from provisioning.services import StoreWish
@@ -157,6 +163,41 @@ def test_the_sweeper_leaves_held_and_later_jobs_alone(silent_broker: None) -> No
 
     assert Job.objects.get(pk=due.pk).rung_at == now
     assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 0
+
+
+@pytest.mark.django_db
+def test_thousands_of_rings_that_no_worker_hears_do_not_pile_up(silent_broker: None, settings: Settings) -> None:
+    settings.RINGS_AT_MOST = 50
+    job = make_job(make_store())
+
+    heard = [doorbell.ring(job.pk) for _ in range(3000)]
+
+    assert heard == [True] * 50 + [False] * 2950
+    assert doorbell.unheard() == 50
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("celery").clear()
+    assert sweeper.sweep(now=timezone.now(), ring_again_after=timedelta(seconds=10)) == 1
+
+
+def test_a_full_queue_leaves_the_other_one_its_room(silent_broker: None, settings: Settings) -> None:
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("looks").clear()
+    settings.RINGS_AT_MOST = 1
+
+    heard = [ring(uuid4()) for ring in (doorbell.ring, doorbell.ring, doorbell.ring_for_inspection)]
+
+    assert heard == [True, False, True]
+
+
+def test_beat_sends_nothing_to_a_full_queue(silent_broker: None, settings: Settings, tmp_path: Path) -> None:
+    settings.RINGS_AT_MOST = 3
+    beat = BoundedScheduler(current_app, schedule_filename=str(tmp_path / "schedule"), lazy=True)
+    entry = ScheduleEntry(name="sweep", task="provisioning.sweep", schedule=schedule(10), app=current_app)
+
+    for _ in range(10):
+        beat.apply_entry(entry)
+
+    assert doorbell.unheard() == 3
 
 
 @pytest.mark.django_db

@@ -33,7 +33,11 @@ DRIFT_TIME = seconds("DRIFT_TIME", 600)
 DRIFT = env.str("DRIFT", default="repair")
 if DRIFT not in ("repair", "report"):
     raise ImproperlyConfigured("DRIFT is repair or report")
+RINGS_AT_MOST = env.int("RINGS_AT_MOST", default=1000)
+if RINGS_AT_MOST < 1:
+    raise ImproperlyConfigured("RINGS_AT_MOST is at least 1")
 CELERY_BROKER_URL = REDIS_URL
+CELERY_BEAT_SCHEDULER = "storeplatform.beat:BoundedScheduler"
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
