@@ -24,6 +24,8 @@ _REMEMBERED: Final = timedelta(hours=1)
 #: Redis is not asked for so long after it failed: a part must not be slow because the breakers' own memory is.
 _QUIET_SECONDS: Final = 5.0
 _TIMEOUT_SECONDS: Final = 0.25
+#: Redis is asked this often at most about a part that works: a step makes many calls within moments.
+_FRESH_SECONDS: Final = 0.25
 #: When somebody else tries a part right now, its answer is known about then.
 _NEWS: Final = timedelta(seconds=2)
 
@@ -78,22 +80,26 @@ class _Storage(pybreaker.CircuitBreakerStorage):
         self._failures = self._successes = 0
         self._opened_at: datetime | None = None
         self._trial_until = 0.0
+        self._closed_until = 0.0
         self._lock = threading.Lock()
 
     @property
     def state(self) -> str:
-        """Return the state that all processes share."""
+        """Return the state that all processes share; that of a part that works may be a quarter of a second old."""
+        if self._state == pybreaker.STATE_CLOSED and time.monotonic() < self._closed_until:
+            return self._state
         told = self._memory.ask(lambda client: client.hgetall(self._key))
         if told:
             # An empty answer says that Redis was emptied: then this process knows better.
             self._state = told.get("state", pybreaker.STATE_CLOSED)
             self._failures = int(told.get("failures", 0))
             self._opened_at = datetime.fromisoformat(told["opened_at"]) if told.get("opened_at") else None
+        self._closed_until = time.monotonic() + _FRESH_SECONDS
         return self._state
 
     @state.setter
     def state(self, state: str) -> None:
-        self._state = state
+        self._state, self._closed_until = state, 0.0
         self._write({"state": state})
         self._trial_until = 0.0
         self._memory.ask(lambda client: client.delete(f"{self._key}:trial"))
