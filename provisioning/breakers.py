@@ -18,6 +18,7 @@ from django.utils import timezone
 from psycopg_pool import PoolTimeout
 
 from provisioning import outages
+from provisioning.adapters import time_limit
 from provisioning.adapters.breaker import Breaker, BreakerView, SharedMemory
 from provisioning.adapters.guard import Guard
 from provisioning.adapters.helm import HelmClusterUnreachableError, HelmTimeoutError
@@ -74,6 +75,7 @@ def guard(breaker: Callable[[], Breaker], left_alone: Callable[[str, timedelta],
     """Return what an adapter makes its calls through; ``left_alone`` is the adapter's error for an open breaker."""
 
     def through(ask: Callable[[], Result], /) -> Result:
+        time_limit.check()
         return breaker().call(ask, left_alone)
 
     return through

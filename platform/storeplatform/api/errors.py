@@ -16,6 +16,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from provisioning.adapters.time_limit import TimeIsUpError
 from storeplatform.db.watch import is_lost
 from storeplatform.limits.limits import RateLimitedError
 from stores import errors as domain
@@ -94,6 +95,8 @@ def _problem(error: Exception) -> dict[str, Any]:
         return _body(404, "not_found", "There is no such object, or it is not yours.")
     if isinstance(error, PermissionDenied):
         return _body(403, "permission_denied", "You may not do this.")
+    if isinstance(error, TimeIsUpError):
+        return _too_slow()
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return _unavailable()
     if isinstance(error, exceptions.ValidationError):
@@ -118,6 +121,15 @@ def _unavailable() -> dict[str, Any]:
         _DATABASE_LOST,
         "The database cannot take this now.",
         hint="Nothing was changed. Repeat the request after Retry-After, with the same Idempotency-Key.",
+    )
+
+
+def _too_slow() -> dict[str, Any]:
+    return _body(
+        503,
+        "request_timeout",
+        "The platform could not answer in time.",
+        hint="Repeat the request after Retry-After, with the same Idempotency-Key.",
     )
 
 
@@ -159,6 +171,11 @@ def overloaded() -> JsonResponse:
         503, "overloaded", "The platform has more to do than it can now.", hint="Repeat the request after Retry-After."
     )
     return JsonResponse(problem, status=503, content_type=PROBLEM_JSON)
+
+
+def timed_out() -> JsonResponse:
+    """Answer for a request that has taken as long as it may."""
+    return JsonResponse(_too_slow(), status=503, content_type=PROBLEM_JSON)
 
 
 def database_unavailable() -> JsonResponse:

@@ -63,6 +63,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "storeplatform.request_time.RequestTime",
     "storeplatform.overload.Overload",
     "storeplatform.db.middleware.DatabaseOutages",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -25,6 +25,9 @@ if METRICS_TOKEN and len(METRICS_TOKEN) < 20:
 # --- Overload ---------------------------------------------------------------------------------------------------
 WEB_AT_ONCE = env.int("WEB_AT_ONCE", default=8)
 WEB_WAIT = seconds("WEB_WAIT", 2)
+REQUEST_TIMEOUT = seconds("REQUEST_TIMEOUT", 18)
 WORKER_MEMORY_MIB = env.int("WORKER_MEMORY_MIB", default=768)
+if REQUEST_TIMEOUT.total_seconds() <= 0:
+    raise ImproperlyConfigured("REQUEST_TIMEOUT is more than 0")
 if WEB_AT_ONCE < 1:
     raise ImproperlyConfigured("WEB_AT_ONCE is at least 1")
