@@ -1,4 +1,4 @@
-"""How long the present piece of work may take in all, whatever it asks. Nothing is interrupted: nothing more is begun."""
+"""How long the present piece of work may take in all. Nothing is interrupted: after that nothing more is begun."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def within(timeout: timedelta) -> Iterator[TimeLimit]:
         yield limit
     finally:
         _present.reset(before)
+
+
+def ends_in() -> float | None:
+    """Return the seconds until the present work has to end, less than 0 once it should have; ``None``: no limit."""
+    limit = _present.get()
+    return None if limit is None else limit.ends_at - time.monotonic()
 
 
 def check() -> None:

@@ -170,11 +170,13 @@ def test_more_requests_than_a_process_can_serve_get_503_at_once_and_probes_are_a
 
 @contextmanager
 def slow_web(platform: Platform) -> Iterator[str]:
-    """A web process whose requests may take a second, which does not watch its database."""
-    yield platform.start_web("slow", "--workers=1", "--threads=4", REQUEST_TIMEOUT="1", DATABASE_WATCH="0")
-    process = platform.processes.pop("slow")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    """A web process whose requests may take less than a lock's wait, and which does not watch its database."""
+    try:
+        yield platform.start_web("slow", "--workers=1", "--threads=4", REQUEST_TIMEOUT="4", DATABASE_WATCH="0")
+    finally:
+        process = platform.processes.pop("slow")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def backends(platform: Platform, state: str = "%") -> list[int]:
@@ -183,19 +185,20 @@ def backends(platform: Platform, state: str = "%") -> list[int]:
         return [pid for (pid,) in watcher.execute(query, [state])]
 
 
-def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_behind(platform: Platform) -> None:
+def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_behind(
+    platform: Platform, url: str
+) -> None:
     wish = {"name": f"locked-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
-    with slow_web(platform) as slow, closing(log_in(slow)) as browser:
+    with slow_web(platform) as slow, closing(log_in(url)) as browser:
         with locked_stores(platform), ThreadPoolExecutor(4) as pool:
             calls = [pool.submit(ask, slow, "/api/v1/stores", "POST", wish) for _ in range(3)]
-            page = browser.get("/")
+            page = browser.get(f"{slow}/")
             answers = [call.result() for call in calls]
             still_at_work = backends(platform, "active")
         again = [ask(slow, "/api/v1/stores") for _ in range(8)]
 
-    assert {(answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) for answer in answers} == {
-        (503, "request_timeout", "5")
-    }
+    told = {(answer.status_code, answer.json()["code"], answer.headers.get("Retry-After")) for answer in answers}
+    assert told == {(503, "request_timeout", "5")}
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert still_at_work == []
     assert [answer.status_code for answer in again] == [200] * 8
@@ -215,7 +218,7 @@ def test_a_request_whose_database_says_nothing_any_more_ends_in_time(platform: P
         wait_until(lambda: ask(slow, "/api/v1/stores").status_code == 200, timeout=PATIENCE, what="a good answer")
 
     assert silent != []
-    assert (answer.status_code, answer.json()["code"]) == (503, "request_timeout")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
 
 
 def test_a_worker_that_has_grown_too_large_hands_over_and_ends_by_itself(platform: Platform) -> None:

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from storeplatform.db.bounded import BoundedConnection
 from storeplatform.settings.environment import env, seconds
 from storeplatform.settings.secret_keeping import DATABASE_CONNECTION_TIME, DATABASE_OWNER, VAULT_DATABASE_ROLE
 
@@ -30,6 +31,7 @@ def _database(url: str, *, target: str) -> dict[str, Any]:
     if env.bool("DATABASE_POOL", default=False):
         # A short reconnect_timeout: after an outage a doubling back-off would keep the pool down for long.
         options["pool"] = {
+            "connection_class": BoundedConnection,
             "min_size": 2,
             "max_size": 10,
             "timeout": 3,

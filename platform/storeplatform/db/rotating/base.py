@@ -10,13 +10,15 @@ import psycopg
 from django.db.backends.postgresql import base
 from psycopg import sql
 
+from storeplatform.db.bounded import BoundedConnection
+
 #: A login that was made a moment ago may not have reached the replica yet.
 _ARRIVES_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.1
 _REFUSALS: Final = ("authentication failed", "does not exist")
 
 
-class RotatingConnection(psycopg.Connection[Any]):
+class RotatingConnection(BoundedConnection):
     """A connection that asks for the present login, and for another one when PostgreSQL refuses it."""
 
     @classmethod
