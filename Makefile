@@ -7,7 +7,7 @@ export PYTHONPATH := platform:.
 # Compiled modules make every start of a process twice as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo up test soak attacks chaos fuzz bench lint format types check lock clean
+.PHONY: help install demo up test soak attacks chaos fuzz bench lint audit format types check lock clean
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -59,6 +59,9 @@ lint: install ## Check style, types and import contracts.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml platform provisioning stores
+
+audit: install ## Look for known vulnerabilities in what the locks pin; needs a source of advisories.
+	@$(BIN)/python scripts/audit.py
 
 format: install ## Format the code.
 	$(BIN)/ruff check --fix .
