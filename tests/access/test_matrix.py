@@ -90,6 +90,10 @@ MATRIX: Final[Mapping[str, Mapping[str, Needs]]] = {
     "stores/<uuid:store_id>/credentials": _WORK,
     "stores/<uuid:store_id>/credentials/rotate": _WORK,
     "parts": {"GET": Needs.PLATFORM},
+    "stores/<uuid:store_id>/values": {"GET": Needs.WORK, "POST": Needs.WORK},
+    "clusters": {"GET": Needs.PLATFORM},
+    "clusters/<int:cluster_id>/switch": {"POST": Needs.PLATFORM},
+    "clusters/<int:cluster_id>/kubeconfig": {"GET": Needs.PLATFORM, "POST": Needs.PLATFORM},
     "mismatches": {"GET": Needs.PLATFORM},
     "mismatches/look-again": {"POST": Needs.PLATFORM},
     "mismatches/<int:mismatch_id>/repair": {"GET": Needs.PLATFORM, "POST": Needs.PLATFORM},
@@ -175,6 +179,7 @@ def world() -> World:
             "<int:token_id>": str(token.pk),
             "<int:webhook_id>": str(webhook.pk),
             "<int:mismatch_id>": str(mismatch.pk),
+            "<int:cluster_id>": str(store.placement.cluster_id),
         },
     )
 

@@ -29,6 +29,11 @@ class _CleanField(forms.CharField):
         return self._clean(text) if text else ""
 
 
+class _BlankTextarea(forms.Textarea):
+    def format_value(self, value: Any) -> str | None:  # noqa: ARG002 (the framework's signature)
+        return ""
+
+
 class LoginForm(AuthenticationForm):
     """Login with the browser's own helpers switched on."""
 
@@ -119,6 +124,15 @@ class FilterForm(forms.Form):
         team.queryset = teams.order_by("name")
         assert isinstance(engine, forms.ChoiceField)  # noqa: S101 (tells the type checker)
         engine.choices = [("", "Any engine"), *((one.slug, one.title) for one in all_engines().values())]
+
+
+class KubeconfigForm(forms.Form):
+    """A kubeconfig to keep. What was typed is never shown again."""
+
+    kubeconfig = forms.CharField(
+        widget=_BlankTextarea(attrs={"rows": 12, "spellcheck": "false", "autocomplete": "off"}),
+        help_text="It has to hold its certificates and its token itself, as kubectl config view --raw --flatten shows.",
+    )
 
 
 class MemberForm(forms.Form):

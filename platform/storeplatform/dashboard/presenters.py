@@ -77,6 +77,7 @@ class Page:
     can_delete: bool
     can_reveal: bool
     can_rotate: bool
+    can_change_values: bool
 
     @classmethod
     def of(cls, store: Store, *, now: datetime, may_work: bool) -> Page:
@@ -106,6 +107,7 @@ class Page:
             can_rotate=may_work
             and store.status in (StoreStatus.READY, StoreStatus.DEGRADED)
             and _rotates(store.engine),
+            can_change_values=may_work and store.status in (StoreStatus.READY, StoreStatus.DEGRADED),
         )
 
 

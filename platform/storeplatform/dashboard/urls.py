@@ -4,7 +4,19 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 from django.views.generic import RedirectView
 
-from storeplatform.dashboard import audit, credentials, logins, mismatches, parts, teams, tokens, views, webhooks
+from storeplatform.dashboard import (
+    audit,
+    clusters,
+    credentials,
+    custom_values,
+    logins,
+    mismatches,
+    parts,
+    teams,
+    tokens,
+    views,
+    webhooks,
+)
 from storeplatform.dashboard.forms import LoginForm
 
 app_name = "dashboard"
@@ -19,6 +31,10 @@ urlpatterns = [
     path("stores/<uuid:store_id>/delete", views.store_delete, name="delete"),
     path("stores/<uuid:store_id>/credentials", credentials.reveal, name="reveal"),
     path("stores/<uuid:store_id>/credentials/rotate", credentials.rotate, name="rotate"),
+    path("stores/<uuid:store_id>/values", custom_values.store_values, name="values"),
+    path("clusters", clusters.cluster_list, name="clusters"),
+    path("clusters/<int:cluster_id>/switch", clusters.cluster_switch, name="cluster-switch"),
+    path("clusters/<int:cluster_id>/kubeconfig", clusters.cluster_kubeconfig, name="cluster-kubeconfig"),
     path("teams", teams.team_list, name="teams"),
     path("teams/<slug:slug>", teams.team_page, name="team"),
     path("teams/<slug:slug>/members", teams.member_add, name="member-add"),
