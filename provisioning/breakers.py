@@ -40,7 +40,8 @@ FAILURES: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType(
         "storefront": (ShopTimeoutError,),
     }
 )
-#: Kinds of these errors that are answers nevertheless.
+#: Kinds of these errors that are answers nevertheless: while PostgreSQL is away Vault makes no login there, and has all
+#: else that it is asked for.
 ANSWERS: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType({"vault": (VaultFailedError,)})
 #: What the names of shops' breakers begin with; the rest is where the shop answers.
 SHOP: Final = "storefront:"

@@ -32,7 +32,8 @@ class TeamQuerySet(models.QuerySet["Team"]):
             return self.none()
         if getattr(user, "is_staff", False):
             return self
-        return self.filter(pk__in=Membership.objects.filter(user_id=user.pk).values("team"))
+        # A question of its own, not a part of this one: memberships may have to be read on another server.
+        return self.filter(pk__in=list(Membership.objects.filter(user_id=user.pk).values_list("team", flat=True)))
 
 
 class Team(models.Model):

@@ -192,7 +192,11 @@ class Vault:
         Raises:
             VaultError: Vault refused or cannot be asked.
         """
-        told = self._call(lambda: self._client.secrets.database.generate_credentials(role, mount_point=mount), role)
+        told = self._call(
+            lambda: self._client.secrets.database.generate_credentials(role, mount_point=mount),
+            role,
+            reaches_behind=True,
+        )
         return DatabaseLogin(
             username=told["data"]["username"],
             password=told["data"]["password"],
@@ -211,7 +215,9 @@ class Vault:
         # A lease ends with the token that it was made under.
         self._call(self._renew_token, "token")
         told = self._call(
-            lambda: self._client.sys.renew_lease(login.lease_id, increment=int(login.lasts.total_seconds())), "lease"
+            lambda: self._client.sys.renew_lease(login.lease_id, increment=int(login.lasts.total_seconds())),
+            "lease",
+            reaches_behind=True,
         )
         return timedelta(seconds=told["lease_duration"])
 
@@ -221,7 +227,7 @@ class Vault:
         Raises:
             VaultError: Vault refused or cannot be asked.
         """
-        self._call(lambda: self._client.sys.revoke_lease(login.lease_id), "lease")
+        self._call(lambda: self._client.sys.revoke_lease(login.lease_id), "lease", reaches_behind=True)
 
     def _renew_token(self) -> Any:
         told = self._client.auth.token.lookup_self()
@@ -229,20 +235,21 @@ class Vault:
             self._client.auth.token.renew_self()
         return told
 
-    def _call(self, ask: Callable[[], Result], what: str) -> Result:
-        return self._guard(lambda: self._attempt(ask, what))
+    def _call(self, ask: Callable[[], Result], what: str, *, reaches_behind: bool = False) -> Result:
+        failed = VaultFailedError if reaches_behind else VaultUnavailableError
+        return self._guard(lambda: self._attempt(ask, what, failed))
 
-    def _attempt(self, ask: Callable[[], Result], what: str) -> Result:
+    def _attempt(self, ask: Callable[[], Result], what: str, failed: type[VaultUnavailableError]) -> Result:
         session = self._session
         if not self._client.token:
             self._log_in(after=session)
         try:
-            return _translated(ask, what)
+            return _translated(ask, what, failed)
         except VaultDeniedError:
             if not self._login.can_repeat or (self._session == session and self._is_good()):
                 raise
         self._log_in(after=session)
-        return _translated(ask, what)
+        return _translated(ask, what, failed)
 
     def _log_in(self, *, after: int) -> None:
         with self._lock:
@@ -263,7 +270,9 @@ class Vault:
         return True
 
 
-def _translated(ask: Callable[[], Result], what: str) -> Result:
+def _translated(
+    ask: Callable[[], Result], what: str, failed: type[VaultUnavailableError] = VaultUnavailableError
+) -> Result:
     try:
         return ask()
     except (refused.Forbidden, refused.Unauthorized) as error:
@@ -274,7 +283,7 @@ def _translated(ask: Callable[[], Result], what: str) -> Result:
         kind = VaultConflictError if "check-and-set" in str(error) else VaultRefusedError
         raise kind(_detail(error, what)) from error
     except refused.InternalServerError as error:
-        raise VaultFailedError(_detail(error, what)) from error
+        raise failed(_detail(error, what)) from error
     except refused.VaultError as error:
         raise VaultUnavailableError(_detail(error, what)) from error
     except requests.RequestException as error:

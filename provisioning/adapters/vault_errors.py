@@ -13,7 +13,7 @@ class VaultError(Exception):
 
 
 class VaultUnavailableError(VaultError):
-    """Vault does not answer, is sealed, standing by or overloaded."""
+    """Vault does not answer, is sealed, standing by or overloaded, or met an error of its own (5xx)."""
 
     retryable = True
 
@@ -27,7 +27,7 @@ class VaultLeftAloneError(VaultUnavailableError):
 
 
 class VaultFailedError(VaultUnavailableError):
-    """Vault works, and met an error of its own, as when a server behind it is lost (500)."""
+    """Vault works, and a server behind it does not (500): the PostgreSQL in which it makes logins."""
 
 
 class VaultDeniedError(VaultError):

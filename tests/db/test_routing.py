@@ -7,18 +7,24 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.models import Session
+from django.db import connections
+from django.db.models import Model
 from django.db.utils import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
-from storeplatform.accounts.models import User
+from storeplatform.accounts.models import ApiToken, User
 from storeplatform.db import routing, watch
 from storeplatform.db.middleware import DatabaseOutages
-from storeplatform.db.routing import ReplicaRouter, callers, place_for, writers
+from storeplatform.db.routing import ReplicaRouter, known_callers, place_for, reading_from, writers
 from storeplatform.db.watch import PRIMARY, REPLICA, Sight
 
 from provisioning import breakers
+from stores.models import Store
+from stores.teams import Membership
+from tests.factories import make_team, make_user
 
 WELL = {"primary_is_up": True, "replica_is_up": True}
 
@@ -30,9 +36,11 @@ def replica(settings: Settings) -> Settings:
     return settings
 
 
-def a_request(who: str = "Bearer one", method: str = "GET", path: str = "/api/v1/stores") -> HttpRequest:
+def a_request(who: str = "Bearer one", method: str = "GET", path: str = "/api/v1/stores", user: int = 1) -> HttpRequest:
+    """A request of a user whose token this process knows already."""
     request = RequestFactory().generic(method, path, HTTP_AUTHORIZATION=who)
-    request.user = AnonymousUser()
+    request.user = User(pk=user)
+    known_callers.learn(request, HttpResponse())
     return request
 
 
@@ -53,11 +61,57 @@ def test_while_the_primary_is_lost_even_an_old_replica_is_read() -> None:
 
 def test_who_wrote_reads_on_the_primary_until_the_replica_has_it_and_others_do_not() -> None:
     now = time.time()
-    writers().note(callers(a_request("Bearer writer")), at=now)
+    writers().note(known_callers.learn(a_request("Bearer writer"), HttpResponse()), at=now)
 
     assert place_for(a_request("Bearer writer"), seen(1)) == PRIMARY
-    assert place_for(a_request("Bearer reader"), seen(1)) == REPLICA
+    assert place_for(a_request("Bearer reader", user=2), seen(1)) == REPLICA
     assert place_for(a_request("Bearer writer"), Sight(**WELL, as_of=now + 2)) == REPLICA
+
+
+def test_a_user_who_wrote_with_one_token_reads_on_the_primary_with_every_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, theirs = a_request("Bearer my-other-one", user=7), a_request("Bearer theirs", user=8)
+
+    answered(a_request("Bearer mine", method="POST", user=7), seen(1), monkeypatch)
+
+    assert (place_for(mine, seen(1)), place_for(theirs, seen(1))) == (PRIMARY, REPLICA)
+
+
+def test_a_caller_whose_user_is_not_known_yet_reads_on_the_primary(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = RequestFactory().get("/api/v1/stores", HTTP_AUTHORIZATION="Bearer never-seen")
+    assert place_for(request, seen(1)) == PRIMARY
+
+    request.user = User(pk=9)
+    answered(request, seen(1), monkeypatch)
+
+    assert place_for(request, seen(1)) == REPLICA
+
+
+@pytest.mark.parametrize("model", [User, ApiToken, Session, Membership])
+def test_who_may_do_what_is_read_on_the_primary_and_on_the_replica_only_while_that_is_lost(
+    model: type[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def places(sight: Sight) -> tuple[str, str]:
+        monkeypatch.setattr(watch, "sight", lambda: sight)
+        with reading_from(REPLICA):
+            return ReplicaRouter().db_for_read(model), ReplicaRouter().db_for_read(Store)
+
+    assert places(seen(1)) == (PRIMARY, REPLICA)
+    assert places(seen(60, primary_is_up=False)) == (REPLICA, REPLICA)
+
+
+@pytest.mark.django_db(databases=["default", "replica"])
+def test_teams_are_found_by_the_memberships_of_the_primary(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = make_user()
+    make_team(viewer=user)
+    monkeypatch.setattr(watch, "sight", lambda: seen(1))
+
+    with reading_from(REPLICA), CaptureQueriesContext(connections[PRIMARY]) as queries:
+        stores = str(Store.objects.visible_to(user).query)
+
+    assert "stores_membership" not in stores
+    assert len(queries) == 1
 
 
 def test_without_redis_nobody_knows_who_wrote_so_everybody_reads_on_the_primary(servers_of_the_run: Any) -> None:
@@ -74,7 +128,7 @@ def answered(request: HttpRequest, sight: Sight, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(watch, "sight", lambda: sight)
 
     def page(_request: HttpRequest) -> HttpResponse:
-        place = ReplicaRouter().db_for_read(User)
+        place = ReplicaRouter().db_for_read(Store)
         if place in lost:
             failed = outages.process_exception(_request, OperationalError("lost"))
             assert failed is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -333,6 +334,26 @@ def test_a_killed_vault_is_left_alone_and_asked_again_by_itself(vault_server: Va
             return False
 
     eventually(answers, what="an answer of Vault")
+
+
+@pytest.mark.django_db
+def test_a_vault_that_fails_by_itself_is_left_alone_and_one_that_fails_for_a_lost_database_is_not(
+    settings: Settings, httpserver: HTTPServer
+) -> None:
+    httpserver.expect_request(re.compile(".*")).respond_with_json({"errors": ["broken"]}, status=500)
+    settings.VAULT_ADDR, settings.VAULT_ROLE_ID, settings.VAULT_TOKEN = httpserver.url_for("").rstrip("/"), "", "any"
+    vault = clients.vault()
+    assert vault is not None
+
+    for _ in range(10):
+        with pytest.raises(VaultUnavailableError):
+            vault.database_login("any", mount="database")
+    assert breakers.of_vault().view().state == "closed"
+
+    for _ in range(5):
+        with pytest.raises(VaultUnavailableError):
+            vault.read("any", mount="secret")
+    assert breakers.of_vault().view().state == "open"
 
 
 @pytest.mark.django_db

@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 from provisioning import breakers
 from storeplatform.api.errors import database_unavailable
 from storeplatform.db import watch
-from storeplatform.db.routing import callers, place_for, reading_from, writers
+from storeplatform.db.routing import known_callers, place_for, reading_from, writers
 from storeplatform.db.watch import PRIMARY, REPLICA, Sight
 from storeplatform.health.paths import is_watching
 
@@ -58,7 +58,7 @@ class DatabaseOutages:
         if _is_lost(response):
             watch.doubt(PRIMARY)
         elif response.status_code < 400:
-            writers().note(callers(request, response), at=time.time())
+            writers().note(known_callers.learn(request, response), at=time.time())
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
@@ -85,6 +85,12 @@ class DatabaseOutages:
     def _read_from_replica(self, request: HttpRequest, sight: Sight) -> HttpResponse:
         def ask() -> HttpResponse:
             response = self._read_from(REPLICA, request, sight)
+            if (_is_lost(response) or response.status_code == 500) and _has_failed(PRIMARY):
+                # What says who may do what is read there.
+                watch.doubt(PRIMARY)
+                with suppress(Exception):
+                    connections[PRIMARY].close()
+                response = self._read_from(REPLICA, request, watch.sight())
             if _is_lost(response):
                 raise OperationalError("the replica is lost")
             return response
@@ -106,6 +112,8 @@ class DatabaseOutages:
             return unavailable(request)  # the last thing to do is to wait for it
         with reading_from(place):
             response = self._get_response(request)
+        if response.status_code < 500:
+            known_callers.learn(request, response)
         age = sight.age(now=time.time()) if place == REPLICA else None
         if age is not None:
             response["Age"] = str(round(age))
@@ -135,6 +143,11 @@ def unavailable(request: HttpRequest) -> HttpResponse:
     response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     response.database_is_lost = True  # type: ignore[attr-defined]
     return response
+
+
+def _has_failed(alias: str) -> bool:
+    connection = connections[alias]
+    return connection.errors_occurred and (connection.connection is None or not connection.is_usable())
 
 
 def _is_lost(response: HttpResponse) -> bool:

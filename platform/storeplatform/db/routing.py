@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,15 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from provisioning.adapters.breaker import SharedMemory
+from storeplatform.db import watch
 from storeplatform.db.watch import PRIMARY, REPLICA, Sight
 
+#: What says who may do what. It is read on the primary while that is up: who was shut out a moment ago stays out.
+_AUTHORITY: Final = frozenset(
+    {"accounts.user", "accounts.apitoken", "sessions.session", "stores.membership", "otp_totp.totpdevice"}
+)
+#: Callers whose user this process remembers, and for how long.
+_CALLERS, _CALLER_SECONDS = 10_000, 600
 #: Clocks of two web processes differ by so many seconds at most.
 _SKEW_SECONDS: Final = 0.5
 _KEY: Final = "storeplatform:wrote:"
@@ -27,10 +35,15 @@ _reads: ContextVar[str] = ContextVar("reads", default=PRIMARY)
 class ReplicaRouter:
     """Django's database router. Work outside of reading requests is always done on the primary."""
 
-    def db_for_read(self, model: Any, *, instance: Any = None, **_hints: Any) -> str:  # noqa: ARG002 (Django's signature)
+    def db_for_read(self, model: Any, *, instance: Any = None, **_hints: Any) -> str:
         """Return where the present request reads, or where an object of another database is from."""
         home = instance._state.db if instance is not None else None
-        return home if home not in (None, PRIMARY, REPLICA) else _reads.get()
+        if home not in (None, PRIMARY, REPLICA):
+            return str(home)
+        place = _reads.get()
+        if place == REPLICA and model._meta.label_lower in _AUTHORITY and watch.sight().primary_is_up:
+            return PRIMARY
+        return place
 
     def db_for_write(self, model: Any, **_hints: Any) -> str:  # noqa: ARG002 (Django's signature)
         """Return the primary."""
@@ -79,8 +92,35 @@ class Writers:
         return max([*shared, *(self._own.get(name, 0.0) for name in names)], default=0.0)
 
 
-def callers(request: HttpRequest, response: HttpResponse | None = None) -> set[str]:
-    """Return the names of whoever asks: digests of the token and of the session, a new one included."""
+class Callers:
+    """Whose tokens and sessions they are, as this process has learned: one user is one writer, however they ask."""
+
+    def __init__(self) -> None:
+        self._users: TTLCache[str, str] = TTLCache(_CALLERS, _CALLER_SECONDS)
+        self._lock = threading.Lock()
+
+    def learn(self, request: HttpRequest, response: HttpResponse) -> set[str]:
+        """Remember who asked, once that is known. Returns the names of the caller, the user's own included."""
+        names = credentials(request, response)
+        user = getattr(request, "user", None)
+        if user is None or not user.is_authenticated:
+            return names
+        own = f"user-{user.pk}"
+        with self._lock:
+            for name in names:
+                self._users[name] = own
+        return {*names, own}
+
+    def names(self, request: HttpRequest) -> set[str] | None:
+        """Return the names of the caller, ``None`` for one whose user this process does not know yet."""
+        names = credentials(request)
+        with self._lock:
+            users = {self._users.get(name) for name in names}
+        return None if None in users else {*names, *(user for user in users if user)}
+
+
+def credentials(request: HttpRequest, response: HttpResponse | None = None) -> set[str]:
+    """Return digests of what the caller shows: the token and the session, a new one included."""
     session = settings.SESSION_COOKIE_NAME
     told = {request.headers.get("Authorization", ""), request.COOKIES.get(session, "")}
     if response is not None and session in response.cookies:
@@ -97,8 +137,12 @@ def place_for(request: HttpRequest, sight: Sight) -> str:
     age = sight.age(now=time.time())
     if age is None or sight.as_of is None or age > settings.REPLICA_LAG.total_seconds():
         return PRIMARY
-    wrote_at = writers().wrote_at(callers(request))
+    names = known_callers.names(request)
+    wrote_at = writers().wrote_at(names) if names is not None else None
     return REPLICA if wrote_at is not None and wrote_at + _SKEW_SECONDS < sight.as_of else PRIMARY
+
+
+known_callers: Final = Callers()
 
 
 def writers() -> Writers:
