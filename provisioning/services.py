@@ -35,7 +35,7 @@ from stores.teams import Team
 from stores.webhook_models import note
 
 #: Changes that only the cluster can make true, so that they need a job.
-_PROVISIONED: Final = frozenset({"plan", "domain", "custom_values"})
+_PROVISIONED: Final = frozenset({"plan", "domain", "admin_email", "custom_values"})
 
 #: Which refusal a violated constraint means.
 _REFUSALS: Final[Mapping[str, type[StoreError]]] = {
@@ -104,7 +104,7 @@ def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) ->
 
 
 def change_store(*, store: Store, version: int, changes: Mapping[str, Any], actor: Actor, now: datetime) -> Store:
-    """Change a store that the caller read as ``version``; a new plan, domain or custom value starts an upgrade.
+    """Change a store that the caller read as ``version``; all but a new name starts an upgrade.
 
     Args:
         store: The store as it was read.

@@ -100,6 +100,7 @@ DEFAULT_PLANS: Final[tuple[dict[str, Any], ...]] = (
                 "setup": _size(("100m", "256Mi"), ("1", "512Mi")),
             },
             "engines": {
+                "woocommerce": {"cache": _size(("100m", "128Mi"), ("500m", "512Mi"))},
                 "medusa": {
                     "web": _size(("500m", "1Gi"), ("2", "2Gi")),
                     "database": _size(("500m", "1Gi"), ("2", "2Gi")),

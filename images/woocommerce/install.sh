@@ -4,9 +4,10 @@
 # official image; there TARGET is an empty volume, whose parts are then mounted where they are in the image.
 #   FILES                      this folder
 #   PLUGIN_URL, PLUGIN_SHA256  the plugin's archive and its checksum; a URL of "local" takes FILES/plugin/woocommerce
+#   CACHE_PLUGIN_URL, CACHE_PLUGIN_SHA256  the same of Redis Object Cache (FILES/plugin/redis-cache); no URL: without it
 #   SOURCE                     where the official image's folders are, for a trial; else they are in /
 set -eu
-target=${TARGET:-} source=${SOURCE:-} archive=${TMPDIR:-/tmp}/plugin.zip
+target=${TARGET:-} source=${SOURCE:-} archive=${TMPDIR:-/tmp}/plugin.zip cache_url=${CACHE_PLUGIN_URL:-}
 site=$target/usr/src/wordpress apache=$target/etc/apache2 store=$target/opt/store
 
 mkdir -p "$store"
@@ -16,17 +17,25 @@ if [ -n "$target" ]; then
   cp -R "$source/etc/apache2" "$target/etc/"
 fi
 
-if [ "$PLUGIN_URL" = local ]; then
-  cp -R "$FILES/plugin/woocommerce" "$site/wp-content/plugins/woocommerce"
-else
-  [ -n "$PLUGIN_SHA256" ] || { echo "the checksum of $PLUGIN_URL is not given" >&2; exit 1; }
-  curl -fsSL --retry 3 "$PLUGIN_URL" -o "$archive"
-  echo "$PLUGIN_SHA256  $archive" | sha256sum -c - >&2
-  php -r '$z = new ZipArchive; $z->open($argv[1]) === true && $z->extractTo($argv[2]) || exit(1);' \
-    "$archive" "$site/wp-content/plugins"
+# unpack NAME URL SHA256 FOLDER: puts a plugin into the folder
+unpack() {
+  if [ "$2" = local ]; then
+    cp -R "$FILES/plugin/$1" "$4/$1"
+    return
+  fi
+  [ -n "$3" ] || { echo "the checksum of $2 is not given" >&2; exit 1; }
+  curl -fsSL --retry 3 "$2" -o "$archive"
+  echo "$3  $archive" | sha256sum -c - >&2
+  php -r '$z = new ZipArchive; $z->open($argv[1]) === true && $z->extractTo($argv[2]) || exit(1);' "$archive" "$4"
   rm "$archive"
-fi
+}
+unpack woocommerce "$PLUGIN_URL" "$PLUGIN_SHA256" "$site/wp-content/plugins"
 test -f "$site/wp-content/plugins/woocommerce/woocommerce.php"
+if [ -n "$cache_url" ]; then
+  # Beside WordPress' plugins: only object-cache.php uses it, nobody has to activate it.
+  unpack redis-cache "$cache_url" "${CACHE_PLUGIN_SHA256:-}" "$store"
+  test -f "$store/redis-cache/includes/object-cache.php"
+fi
 rm -rf "$site/wp-content/plugins/akismet" "$site/wp-content/plugins/hello.php"
 mkdir -p "$site/wp-content/uploads"
 
@@ -34,6 +43,7 @@ ln -sf wp-config-docker.php "$site/wp-config.php"
 cp "$FILES"/store-* "$site/"
 mkdir -p "$site/wp-content/mu-plugins"
 cp "$FILES"/mu-plugins/*.php "$site/wp-content/mu-plugins/"
+cp "$FILES/object-cache.php" "$site/wp-content/"
 cp "$FILES"/steps/*.php "$FILES"/test.php "$FILES"/setup.sh "$store/"
 chmod 755 "$store/setup.sh"
 

@@ -25,7 +25,7 @@ until told=$(ask_database); do
   [ "$tries" -lt 120 ] || { echo "the database did not answer for 120 s: $told" >&2; exit 1; }
   sleep 1
 done
-for step in core plugin shop administrator; do
+for step in cache core plugin shop administrator cache; do
   # Notices of WordPress and its plugins are no errors of the set-up.
   php -d error_reporting=4983 -d auto_prepend_file=/opt/store/guard.php "/opt/store/$step.php"
 done

@@ -9,12 +9,13 @@ from provisioning.adapters.shop import ShopClient
 from provisioning.engines.base import Engine, Leg, ProbeSite, ReleaseOrder, random_secret
 from provisioning.engines.probe_orders import PROBE_TOKEN
 from provisioning.engines.woocommerce_probe import Shopper, expect, probe_legs, probe_orders_of
-from stores.plans import mebibytes
+from stores.plans import mebibytes, sizes_for
 
 _SALTS: Final = (
     *("auth-key", "secure-auth-key", "logged-in-key", "nonce-key"),
     *("auth-salt", "secure-auth-salt", "logged-in-salt", "nonce-salt"),
 )
+_PASSWORDS: Final = ("db-root-password", "db-password", "redis-password", "admin-password")
 _CUSTOM_VALUES: Final = {
     "type": "object",
     "additionalProperties": False,
@@ -27,6 +28,16 @@ _CUSTOM_VALUES: Final = {
                     "description": "The largest file that may be uploaded.",
                     "type": "string",
                     "pattern": "^[1-9][0-9]{0,2}M$",
+                }
+            },
+        },
+        "cache": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "enabled": {
+                    "description": "Whether WordPress' objects are kept between requests, in a cache of the shop's own.",
+                    "type": "boolean",
                 }
             },
         },
@@ -58,6 +69,11 @@ _APACHE_MIB: Final = 128
 _WORKER_MIB: Final = 80
 
 
+def _cache(size: Mapping[str, Any]) -> dict[str, Any]:
+    # The rest is for the clients' buffers and the server itself.
+    return {"enabled": True, "resources": size, "maxMemory": f"{mebibytes(size['limits']['memory']) * 3 // 4}mb"}
+
+
 class WooCommerce(Engine):
     """WordPress with WooCommerce on MariaDB."""
 
@@ -70,16 +86,18 @@ class WooCommerce(Engine):
     admin_user: ClassVar[str] = "storeadmin"
     custom_values: ClassVar[Mapping[str, Any]] = _CUSTOM_VALUES
     # The database's root password stays: it is what the set-up changes the others with.
-    rotating: ClassVar[frozenset[str]] = frozenset({"admin-password", "db-password", PROBE_TOKEN, *_SALTS})
+    rotating: ClassVar[frozenset[str]] = frozenset(
+        {"admin-password", "db-password", "redis-password", PROBE_TOKEN, *_SALTS}
+    )
 
     def new_credentials(self) -> dict[str, str]:
-        """Return passwords for the database and the administrator, the probe's token, and WordPress' eight salts."""
-        passwords = {name: random_secret(32) for name in ("db-root-password", "db-password", "admin-password")}
+        """Return passwords for database, cache and administrator, the probe's token, and WordPress' eight salts."""
+        passwords = {name: random_secret(32) for name in _PASSWORDS}
         return {**passwords, PROBE_TOKEN: random_secret(48), **{name: random_secret(64) for name in _SALTS}}
 
     def values(self, order: ReleaseOrder) -> dict[str, Any]:
-        """Return the complete values of ``helm/woocommerce``."""
-        components, volumes = order.plan["components"], order.volumes
+        """Return the complete values of ``helm/woocommerce``. A size for the role ``cache`` makes an object cache."""
+        components, volumes = sizes_for(order.plan, self.slug), order.volumes
         common = order.common_values()
         web_mib, database_mib = (mebibytes(components[role]["limits"]["memory"]) for role in ("web", "database"))
         workers = max(2, (web_mib - _APACHE_MIB) // _WORKER_MIB)
@@ -98,6 +116,8 @@ class WooCommerce(Engine):
                     "max_connections": str(workers + 30),
                 },
             },
+            # Where the plan has none, operators and the store's own people may still have one of the chart's size.
+            **({"cache": _cache(components["cache"])} if "cache" in components else {}),
             "setup": {"resources": components["setup"]},
             "persistence": {"size": volumes["uploads"]},
         }

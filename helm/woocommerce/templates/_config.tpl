@@ -55,6 +55,18 @@ backup.sh: |
   {{- include "woocommerce.backupScript" . | nindent 2 }}
 {{- end }}
 
+{{/* Settings of the cache, of which nothing has to outlive the pod; their hash restarts it. */}}
+{{- define "woocommerce.valkeyConfig" -}}
+bind * -::*
+port 6379
+dir /tmp
+save ""
+appendonly no
+maxmemory {{ .Values.cache.maxMemory }}
+maxmemory-policy allkeys-lru
+include /run/valkey/auth.conf
+{{- end }}
+
 {{/* The files of images/woocommerce, which a pod on the plain image gets from here. */}}
 {{- define "woocommerce.files" -}}
 {{- range $path, $content := .Files.Glob "image/**" }}

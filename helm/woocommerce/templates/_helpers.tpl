@@ -115,6 +115,11 @@ matchExpressions:
 {{- end }}
 - name: WORDPRESS_CONFIG_EXTRA
   valueFrom: {configMapKeyRef: {name: {{ .Release.Name }}-config, key: config-extra.php}}
+{{- if .Values.cache.enabled }}
+- {name: STORE_CACHE_HOST, value: {{ .Release.Name }}-cache}
+- name: STORE_CACHE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "woocommerce.secret" . }}, key: redis-password}}
+{{- end }}
 {{- end }}
 
 {{/* Where the shop's PHP finds its settings, its uploads and, on the plain image, everything that the image lacks. */}}
@@ -169,10 +174,21 @@ initContainers:
       - {name: TARGET, value: /site}
       - {name: PLUGIN_URL, value: {{ .Values.plainImage.plugin.url | quote }}}
       - {name: PLUGIN_SHA256, value: {{ .Values.plainImage.plugin.sha256 | quote }}}
+      {{- if .Values.cache.enabled }}
+      - {name: CACHE_PLUGIN_URL, value: {{ .Values.plainImage.cachePlugin.url | quote }}}
+      - {name: CACHE_PLUGIN_SHA256, value: {{ .Values.plainImage.cachePlugin.sha256 | quote }}}
+      {{- end }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
       - {name: files, mountPath: /files, readOnly: true}
       - {name: site, mountPath: /site}
+{{- end }}
+{{- end }}
+
+{{/* Replaces a pod whose password was changed in the Secret. */}}
+{{- define "woocommerce.credentialsAnnotation" -}}
+{{- if gt (int .Values.credentialsVersion) 1 }}
+credentials-version: {{ .Values.credentialsVersion | quote }}
 {{- end }}
 {{- end }}
 

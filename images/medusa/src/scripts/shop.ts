@@ -1,9 +1,9 @@
 import type { ExecArgs } from "@medusajs/framework/types"
 import { ContainerRegistrationKeys } from "@medusajs/framework/utils"
-import { ensureAdministrator, renewPassword } from "../set-up/administrator"
+import { ensureAdministrator, renameAdministrator, renewPassword } from "../set-up/administrator"
 import { ensureCatalogue } from "../set-up/catalogue"
 import { ensureMarket } from "../set-up/market"
-import { isAnyRecorded, isRecorded } from "../set-up/record"
+import { isAnyRecorded, isRecorded, recordAdministrator, recordedAdministrator } from "../set-up/record"
 import { ensureShipping } from "../set-up/shipping"
 import { credentialsRecord, credentialsVersion } from "../set-up/version"
 import { wishFromEnvironment } from "../set-up/wish"
@@ -12,16 +12,22 @@ import { wishFromEnvironment } from "../set-up/wish"
  * Makes what a shopper needs to be able to buy.
  *
  * Every step looks for what it makes first, so that a run that was cut off is finished by the next one. Once a set-up
- * has completed, everything is the owner's and later runs only migrate, and replace the administrator's password once
- * for each time that the Secret's passwords were replaced.
+ * has completed, everything is the owner's and later runs only migrate, let the administrator's login follow an e-mail
+ * address that was changed, and replace the password once for each time that the Secret's passwords were replaced.
  */
 export default async function shop({ container }: ExecArgs): Promise<void> {
   const logger = container.resolve(ContainerRegistrationKeys.LOGGER)
   const database = container.resolve(ContainerRegistrationKeys.PG_CONNECTION)
   const wish = wishFromEnvironment()
-  if (await isAnyRecorded((sql, values) => database.raw(sql, values))) {
+  const ask = (sql: string, values: string[]) => database.raw(sql.replace("$1", "?"), values)
+  if (await isAnyRecorded(ask)) {
     logger.info("the shop is its owner's already: nothing to make")
-    const ask = (sql: string, values: string[]) => database.raw(sql.replace("$1", "?"), values)
+    const previous = await recordedAdministrator(ask)
+    if (previous && previous !== wish.adminEmail) {
+      await renameAdministrator(container, wish, previous)
+      logger.info("the administrator has the new e-mail address")
+    }
+    await recordAdministrator(ask, wish.adminEmail)
     if (credentialsVersion() > 1 && !(await isRecorded(ask, credentialsRecord()))) {
       await renewPassword(container, wish)
       logger.info("the administrator has the new password")
@@ -29,6 +35,7 @@ export default async function shop({ container }: ExecArgs): Promise<void> {
     return
   }
   await ensureAdministrator(container, wish)
+  await recordAdministrator(ask, wish.adminEmail)
   const market = await ensureMarket(container, wish)
   const shipping = await ensureShipping(container, wish, market)
   if (wish.sampleProduct) await ensureCatalogue(container, wish, market, shipping)

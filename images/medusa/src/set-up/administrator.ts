@@ -24,6 +24,21 @@ export async function ensureAdministrator(container: MedusaContainer, wish: Wish
   await logins.updateAuthIdentities({ id: login.auth_identity_id!, app_metadata: { user_id: user.id } })
 }
 
+/** Lets the administrator, who logged in as `previous`, log in by another e-mail address; a cut-off run is finished. */
+export async function renameAdministrator(container: MedusaContainer, wish: Wish, previous: string): Promise<void> {
+  const users = container.resolve(Modules.USER)
+  const logins = container.resolve(Modules.AUTH)
+  const email = wish.adminEmail
+
+  const [user] = await users.listUsers({ email: previous })
+  const [other] = await users.listUsers({ email })
+  if (user && other) throw new Error(`another user of the shop has the e-mail address ${email} already`)
+  const [login] = await logins.listProviderIdentities({ entity_id: previous, provider: "emailpass" })
+  if (login) await logins.updateProviderIdentities({ id: login.id, entity_id: email })
+  if (user) await users.updateUsers({ id: user.id, email })
+  await ensureAdministrator(container, wish)
+}
+
 /** Gives the administrator the Secret's password, after it was replaced. */
 export async function renewPassword(container: MedusaContainer, wish: Wish): Promise<void> {
   const login = { entity_id: wish.adminEmail, password: wish.adminPassword }
