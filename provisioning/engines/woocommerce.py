@@ -36,7 +36,7 @@ _CUSTOM_VALUES: Final = {
             "additionalProperties": False,
             "properties": {
                 "enabled": {
-                    "description": "Whether WordPress' objects are kept between requests, in a cache of the shop's own.",
+                    "description": "Whether objects are kept between requests, in a cache of the shop's own.",
                     "type": "boolean",
                 }
             },

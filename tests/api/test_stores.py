@@ -134,6 +134,22 @@ def test_another_plan_starts_an_upgrade(api: APIClient, merchant: User) -> None:
     assert Job.objects.get().kind == JobKind.UPGRADE
 
 
+@pytest.mark.parametrize("engine", ["woocommerce", "medusa"])
+def test_another_e_mail_address_of_the_administrator_starts_an_upgrade_that_can_be_undone(
+    engine: str, api: APIClient, merchant: User
+) -> None:
+    store = make_store(team=team_of(merchant), engine=engine, status=StoreStatus.READY)
+    url = f"{STORES}/{store.pk}"
+
+    answer = api.patch(url, {"admin_email": "New@example.com"}, format="json", headers={"If-Match": '"1"'})
+
+    told = answer.json()
+    assert (answer.status_code, told["status"], told["admin_email"]) == (202, "updating", "New@example.com")
+    assert Job.objects.get().kind == JobKind.UPGRADE
+    undone = api.post(f"{url}/cancel").json()
+    assert (undone["status"], undone["admin_email"]) == ("updating", "admin@example.com")
+
+
 def test_a_read_that_is_still_current_costs_no_body(api: APIClient, merchant: User) -> None:
     store = make_store(team=team_of(merchant))
 

@@ -26,6 +26,7 @@ FILES: Final = {
     "defaults": (),
     "local": ("values-local.yaml",),
     "prod": ("values-prod.yaml", "ci/prod.yaml"),
+    "with-cache": ("ci/cache.yaml",),
     "everything-on": ("ci/everything-on.yaml",),
 }
 #: How the platform publishes a store where the values file in question makes sense.
@@ -33,6 +34,7 @@ EXPOSURES: Final = {
     "defaults": ("node-port", "ingress"),
     "local": ("node-port",),
     "prod": ("ingress",),
+    "with-cache": ("node-port", "ingress"),
     "everything-on": ("ingress",),
 }
 

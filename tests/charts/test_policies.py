@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.rendering import BY_HAND, PLATFORMS, RENDERS, Object, Render, containers, name_of, pod_templates
+from provisioning.engines import all_engines
+from tests.charts.rendering import (
+    BY_HAND,
+    ENGINES,
+    PLATFORMS,
+    RENDERS,
+    Object,
+    Render,
+    containers,
+    name_of,
+    pod_templates,
+    template,
+)  # fmt: skip
 
 _SELECTOR = {f"app.kubernetes.io/{key}" for key in ("name", "instance", "component")}
 _SECRET_NAME = re.compile(r"PASSWORD|SECRET|TOKEN|SALT|_KEY$|DATABASE_URL|REDIS_URL")
@@ -76,6 +88,18 @@ def test_whatever_serves_is_probed_and_whatever_ends_is_bounded(render: Render) 
             job = one["spec"]["jobTemplate"]["spec"] if one["kind"] == "CronJob" else one["spec"]
             assert job["activeDeadlineSeconds"] > 0, name_of(one)
             assert "backoffLimit" in job, name_of(one)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_how_often_a_set_up_is_tried_again_is_a_value_and_a_change_of_it_makes_no_other_job(engine: str) -> None:
+    jobs = []
+    for times in (0, 7):
+        done = template(all_engines()[engine].chart, values={"setup": {"backoffLimit": times}})
+        job = next(one for one in yaml.safe_load_all(done.stdout) if one and one["kind"] == "Job")
+        jobs.append((job["spec"].pop("backoffLimit"), job))
+
+    assert [times for times, _ in jobs] == [0, 7]
+    assert jobs[0][1] == jobs[1][1]
 
 
 @each(RENDERS)

@@ -16,8 +16,8 @@ from provisioning.adapters.helm import Helm
 from provisioning.workflows.boundary import boundary
 from tests.charts.rendering import LABELS, PLANS, PLATFORMS, Object, Render, containers, name_of, pod_templates
 
-#: What the platform renders for itself; values files of people have bounds of their own.
-OWN = tuple(render for render in PLATFORMS if render.files == "defaults")
+#: What the platform renders for itself and what a store's people may add; other values files have bounds of their own.
+OWN = tuple(render for render in PLATFORMS if render.files in ("defaults", "with-cache"))
 _REVISIONS: int = {field.name: field.default for field in fields(Helm)}["history_max"]  # type: ignore[assignment]
 Amounts = dict[str, Decimal]
 

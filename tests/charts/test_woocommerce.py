@@ -83,6 +83,71 @@ def test_the_plain_image_gets_every_file_that_the_shops_image_is_built_from() ->
     assert files == wanted
 
 
+def environment(container: Object) -> dict[str, Any]:
+    return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
+
+
+def test_an_object_cache_is_made_only_where_plan_or_values_ask_for_one() -> None:
+    made = {
+        plan: "store-cache"
+        in {one["metadata"]["name"] for one in Render("woocommerce", "defaults", plan, "node-port").objects}
+        for plan in PLANS
+    }
+
+    assert made == {"small": False, "medium": False, "large": True}
+    assert "store-cache" not in {one["metadata"]["name"] for one in render()}
+    large = the(Render("woocommerce", "defaults", "large", "node-port").objects, "ConfigMap", "store-config")["data"]
+    assert "maxmemory 384mb\n" in large["valkey.conf"]
+    assert "valkey.conf" not in config()
+
+
+def test_whatever_runs_the_shops_php_uses_the_cache_and_nothing_else_reaches_it() -> None:
+    objects = render({"cache": {"enabled": True}})
+
+    users = {
+        name: environment(container)
+        for name, container in containers(objects)
+        if "STORE_CACHE_HOST" in {variable["name"] for variable in container.get("env", [])}
+    }
+    assert {name.split("/")[0] for name in users} == {"Deployment", "Job", "CronJob"}
+    for variables in users.values():
+        assert variables["STORE_CACHE_HOST"] == the(objects, "Service", "store-cache")["metadata"]["name"]
+        password = variables["STORE_CACHE_PASSWORD"]["secretKeyRef"]
+        assert password["key"] in the(objects, "Secret", password["name"])["data"]
+    policy = the(objects, "NetworkPolicy", "store-cache")["spec"]["ingress"]
+    assert policy == [
+        {
+            "from": the(objects, "NetworkPolicy", "store-database")["spec"]["ingress"][0]["from"],
+            "ports": [{"port": 6379}],
+        }
+    ]
+
+
+def test_a_change_of_the_cache_restarts_the_cache_alone_and_a_new_password_everything() -> None:
+    def pods(values: Object) -> dict[str, Any]:
+        objects = render({**values, "cache": {"enabled": True, **values.get("cache", {})}})
+        return {name: the(objects, "Deployment", name)["spec"]["template"] for name in ("store-cache", "store-web")}
+
+    before, larger, rotated = pods({}), pods({"cache": {"maxMemory": "512mb"}}), pods({"credentialsVersion": 2})
+
+    assert (larger["store-cache"] != before["store-cache"], larger["store-web"]) == (True, before["store-web"])
+    assert all(rotated[name] != before[name] for name in before)
+    assert "redis-password" in WooCommerce.rotating
+
+
+def test_the_plain_image_gets_the_caches_plugin_only_with_a_cache_and_only_with_its_checksum() -> None:
+    plain = {"enabled": True, "plugin": {"sha256": SHA256}}
+
+    done = template(CHART, values={"plainImage": plain, "cache": {"enabled": True}})
+    assert done.returncode != 0
+    assert "/plainImage/cachePlugin/sha256" in done.stderr
+
+    for enabled in (True, False):
+        given = {"plainImage": {**plain, "cachePlugin": {"sha256": SHA256}}, "cache": {"enabled": enabled}}
+        init = dict(containers(render(given)))["Deployment/store-web/plain-image"]
+        assert environment(init).get("CACHE_PLUGIN_SHA256") == (SHA256 if enabled else None)
+
+
 def test_a_plugin_without_its_checksum_is_refused() -> None:
     done = template(CHART, values={"plainImage": {"enabled": True}})
 

@@ -140,9 +140,9 @@ def _is_alive(client: httpx.Client) -> bool:
         return False
 
 
-def logged_in(client: httpx.Client) -> Mapping[str, str]:
+def logged_in(client: httpx.Client, *, email: str = ADMIN[0]) -> Mapping[str, str]:
     """Return the headers of the administrator."""
-    answer = client.post("/auth/user/emailpass", json={"email": ADMIN[0], "password": ADMIN[1]})
+    answer = client.post("/auth/user/emailpass", json={"email": email, "password": ADMIN[1]})
     return {"Authorization": f"Bearer {answer.json()['token']}"}
 
 

@@ -288,6 +288,39 @@ def test_another_set_up_keeps_what_the_owner_decided(app: MedusaApp, client: htt
     assert client.get("/store-config").json()["title"] == 'Tea & "Coffee" <b>'
 
 
+def test_the_administrator_logs_in_by_the_changed_e_mail_address_and_no_longer_by_the_old_one(
+    app: MedusaApp, client: httpx.Client
+) -> None:
+    def log_in(email: str) -> int:
+        answer = client.post("/auth/user/emailpass", json={"email": email, "password": ADMIN[1]})
+        return answer.status_code
+
+    status, said = app.set_up(STORE_SETUP_VERSION="renamed", STORE_ADMIN_EMAIL="New@example.com")
+
+    assert status == 0, said
+    assert (log_in("new@example.com"), log_in(ADMIN[0])) == (200, 401)
+    users = client.get("/admin/users", headers=logged_in(client, email="new@example.com")).json()["users"]
+    assert [user["email"] for user in users] == ["new@example.com"]
+    # And back, by the address that is known from before.
+    status, said = app.set_up(STORE_SETUP_VERSION="renamed")
+    assert status == 0, said
+    assert (log_in("new@example.com"), log_in(ADMIN[0])) == (401, 200)
+
+
+def test_an_e_mail_address_that_another_user_has_fails_the_set_up_and_keeps_the_login(
+    app: MedusaApp, client: httpx.Client
+) -> None:
+    with psycopg.connect(app.database_url, autocommit=True) as database:
+        database.execute("insert into \"user\" (id, email) values ('user_colleague', 'colleague@example.com')")
+
+        status, said = app.set_up(STORE_SETUP_VERSION="taken", STORE_ADMIN_EMAIL="colleague@example.com")
+
+        database.execute("delete from \"user\" where id = 'user_colleague'")
+    assert status != 0
+    assert "another user of the shop has the e-mail address colleague@example.com already" in said
+    assert client.get("/admin/users/me", headers=logged_in(client)).status_code == 200
+
+
 def test_helms_test_sees_that_the_shop_sells(app: MedusaApp, client: httpx.Client) -> None:
     test = app.tool("test-store", app.url)
 

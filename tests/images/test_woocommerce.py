@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.world import Shop, install, make_shop, official_image, plugin_archive, program
+from tests.images.world import (
+    CACHE_PASSWORD,
+    Shop,
+    install,
+    make_shop,
+    object_cache,
+    official_image,
+    plugin_archive,
+    program,
+)
 
 _COUNTS = """
 foreach (['page', 'post', 'wc_double'] as $type) {
@@ -157,6 +166,80 @@ def test_rotated_passwords_reach_the_database_and_the_administrator_once(world: 
     finish(shop.set_up(**rotated))
     assert shop.php(checked.replace("new-admin-password", "changed by hand"), **rotated) == "true"
     shop.database.empty()
+
+
+def test_the_administrator_follows_a_changed_e_mail_address_once(new_shop: Shop) -> None:
+    shop = new_shop
+    told = "echo get_user_by('login', 'storeadmin')->user_email, ' ', get_option('admin_email');"
+    finish(shop.set_up())
+    assert shop.php(told) == "admin@example.com admin@example.com"
+
+    finish(shop.set_up(STORE_ADMIN_EMAIL="new@example.com"))
+
+    assert shop.php(told) == "new@example.com new@example.com"
+    shop.php(
+        "wp_update_user(['ID' => 1, 'user_email' => 'own@example.com']); update_option('admin_email', 'o@example.com');"
+    )
+    finish(shop.set_up(STORE_ADMIN_EMAIL="new@example.com", STORE_SETUP_VERSION="2"))
+    assert shop.php(told) == "own@example.com o@example.com"
+
+
+def test_an_e_mail_address_that_another_user_has_fails_the_set_up_and_says_so(new_shop: Shop) -> None:
+    shop = new_shop
+    finish(shop.set_up())
+    shop.php("wp_create_user('colleague', 'password', 'taken@example.com');")
+
+    run = shop.set_up(STORE_ADMIN_EMAIL="taken@example.com")
+
+    _, errors = run.communicate(timeout=200)
+    assert run.returncode == 1
+    assert "the administrator cannot have the e-mail address taken@example.com" in errors
+
+
+def test_objects_are_cached_where_the_chart_runs_a_cache_and_the_set_up_leaves_it_empty(
+    new_shop: Shop, tmp_path: Path
+) -> None:
+    with object_cache(tmp_path) as cache:
+        port = cache.connection_pool.connection_kwargs["port"]
+        place = {"STORE_CACHE_HOST": "127.0.0.1", "STORE_CACHE_PORT": str(port), "STORE_CACHE_PASSWORD": CACHE_PASSWORD}
+        cache.set("older than the database", "x")
+
+        said = finish(new_shop.set_up(**place))
+
+        assert said.splitlines()[0] == said.splitlines()[-1] == "the object cache is empty"
+        assert cache.dbsize() == 0
+        asked = "var_export(wp_using_ext_object_cache()); echo WP_REDIS_HOST, WP_REDIS_PORT, WP_REDIS_PASSWORD;"
+        assert new_shop.php(asked, **place) == f"true127.0.0.1{port}{CACHE_PASSWORD}"
+        assert cache.config_get("maxmemory*")["maxmemory-policy"] == "allkeys-lru"
+    # Switched off again: the drop-in stays in the image and does nothing.
+    assert new_shop.php("var_export((bool) wp_using_ext_object_cache());") == "false"
+    assert "object cache" not in finish(new_shop.set_up())
+
+
+def test_a_cache_that_does_not_answer_fails_no_set_up(new_shop: Shop) -> None:
+    place = {"STORE_CACHE_HOST": "127.0.0.1", "STORE_CACHE_PORT": "1", "STORE_CACHE_PASSWORD": CACHE_PASSWORD}
+
+    said = finish(new_shop.set_up(**place))
+
+    assert "the object cache does not answer, the shop goes on without it" in said
+    assert "the shop can sell" in said
+
+
+def test_a_shop_without_the_caches_plugin_takes_wordpress_own_cache(folder: Path, official: Path, shop: Shop) -> None:
+    archive, target = folder / "plain.zip", folder / "plain"
+    sha256 = plugin_archive(archive)
+    target.mkdir()
+
+    done = install(target, official, url=archive.as_uri(), sha256=sha256)
+
+    assert done.returncode == 0, done.stderr
+    assert not (target / "opt/store/redis-cache").exists()
+    plugin = shop.root / "opt/store/redis-cache"
+    plugin.rename(plugin.with_name("away"))
+    try:
+        assert shop.php("var_export((bool) wp_using_ext_object_cache());", STORE_CACHE_HOST="127.0.0.1") == "false"
+    finally:
+        plugin.with_name("away").rename(plugin)
 
 
 def test_a_password_that_the_database_refuses_ends_the_set_up_with_that_reason(shop: Shop) -> None:

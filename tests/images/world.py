@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import redis
+from devstack import servers
 from devstack.processes import answers, free_port, spawn, stop, wait_until
 
-from tests.charts.rendering import Object, Render, containers
+from tests.charts.rendering import Object, Render, containers, name_of
 
 FILES: Final = Path(__file__).resolve().parents[2] / "images" / "woocommerce"
 _DOUBLES: Final = Path(__file__).parent / "doubles"
 _PATIENCE: Final = timedelta(seconds=60)
 ROOT_PASSWORD: Final = "root-password"
+CACHE_PASSWORD: Final = "cache-password"
 _SALTS: Final = [f"{name}_{kind}" for name in ("AUTH", "SECURE_AUTH", "LOGGED_IN", "NONCE") for kind in ("KEY", "SALT")]
 #: How the official image lets Apache run PHP; its own file of this name, as far as it matters here.
 _PHP_HANDLER: Final = """<FilesMatch \\.php$>
@@ -84,10 +87,18 @@ def plugin_archive(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def install(target: Path, official: Path, *, url: str, sha256: str) -> subprocess.CompletedProcess[str]:
+def cache_plugin_archive(path: Path) -> str:
+    """Write the archive of a plugin that plays Redis Object Cache, and return its SHA-256."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted((_DOUBLES / "redis-cache").rglob("*.php")):
+            archive.write(file, file.relative_to(_DOUBLES))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def install(target: Path, official: Path, *, url: str, sha256: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run ``install.sh`` as the init container of a pod on the official image does."""
     env = {"FILES": str(FILES), "SOURCE": str(official), "TARGET": str(target), "PLUGIN_URL": url,
-           "PLUGIN_SHA256": sha256, "PATH": os.environ["PATH"], "TMPDIR": str(target.parent)}  # fmt: skip
+           "PLUGIN_SHA256": sha256, "PATH": os.environ["PATH"], "TMPDIR": str(target.parent), **more}  # fmt: skip
     return subprocess.run([program("sh"), FILES / "install.sh"], env=env, capture_output=True, text=True, check=False)
 
 
@@ -163,6 +174,33 @@ class Database:
         return ["--user=root"] if os.geteuid() == 0 else []
 
 
+@contextmanager
+def object_cache(folder: Path) -> Iterator[redis.Redis]:
+    """Valkey with the settings of the chart, and a client of it."""
+    port, config = free_port(), folder / "valkey"
+    config.mkdir()
+    given = the_cache()["ConfigMap/store-config"]["data"]["valkey.conf"]
+    places = {"port 6379": f"port {port}", "/run/valkey": str(config), "dir /tmp": f"dir {config}"}
+    for place, own in places.items():
+        assert place in given
+        given = given.replace(place, own)
+    (config / "valkey.conf").write_text(given)
+    (config / "auth.conf").write_text(f"requirepass {CACHE_PASSWORD}\n")
+    server = servers.valkey_argv(folder, port)[0]
+    child = spawn([server, config / "valkey.conf"], log=config / "log", death_signal=signal.SIGKILL)
+    try:
+        wait_until(lambda: answers(port), timeout=_PATIENCE, what="Valkey", process=child, log=config / "log")
+        with redis.Redis(port=port, password=CACHE_PASSWORD) as client:
+            yield client
+    finally:
+        stop(child, signum=signal.SIGTERM, grace=timedelta(seconds=10))
+
+
+def the_cache() -> dict[str, Object]:
+    """What the chart renders where the object cache is on, by kind and name."""
+    return {name_of(one): one for one in Render("woocommerce", "with-cache", "small", "node-port").objects}
+
+
 @dataclass
 class Shop:
     """The image's files at work, with the settings that the chart gives them."""
@@ -190,7 +228,12 @@ class Shop:
         (self.root / "logs").chmod(0o777)
         (self.site / "wp-content/uploads").chmod(0o777)
         settings = [path for path in apache.rglob("*.conf") if not path.is_symlink()]
-        for path in [*settings, self.root / "opt/store/setup.sh"]:
+        own = ["setup.sh", "cache.php"]
+        for path in [
+            *settings,
+            *(self.root / "opt/store" / name for name in own),
+            self.site / "wp-content/object-cache.php",
+        ]:
             text = path.read_text()
             for place in ("/usr/src/wordpress", "/opt/store"):
                 text = text.replace(place, f"{self.root}{place}")
@@ -258,11 +301,14 @@ class Shop:
 
 def make_shop(root: Path, official: Path) -> Shop:
     """Install the image's files and start a database for them."""
-    archive = root / "woocommerce.zip"
-    sha256 = plugin_archive(archive)
+    archive, cache = root / "woocommerce.zip", root / "redis-cache.zip"
+    sha256, cache_sha256 = plugin_archive(archive), cache_plugin_archive(cache)
     target = root / "site"
     target.mkdir()
-    done = install(target, official, url=archive.as_uri(), sha256=sha256)
+    done = install(
+        target, official, url=archive.as_uri(), sha256=sha256,
+        CACHE_PLUGIN_URL=cache.as_uri(), CACHE_PLUGIN_SHA256=cache_sha256,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     database = Database(root / "database", free_port())
     database.make()

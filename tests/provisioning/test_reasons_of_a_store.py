@@ -85,6 +85,17 @@ def test_what_keeps_the_pods_from_starting_is_told_with_evidence_and_mends_itsel
     assert (job.reason, job.evidence, job.gives_up_at) == ("", [], None)
 
 
+def test_a_set_up_whose_next_try_succeeds_makes_the_store_ready(store: Store, dev_cluster: DevCluster) -> None:
+    faults.set_fault(dev_cluster.request, "job-fails", namespace=store.placement.namespace)
+    job = work_until_reason(store, "SETUP_RETRYING")
+    faults.clear_fault(dev_cluster.request, "job-fails", namespace=store.placement.namespace)
+
+    work_until(store, StoreStatus.READY)
+
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (JobState.SUCCEEDED, "")
+
+
 def test_a_failed_set_up_fails_the_store_at_once_and_a_retry_makes_it_anew(
     store: Store, dev_cluster: DevCluster
 ) -> None:

@@ -7,7 +7,7 @@ if (!$host || !is_readable($library)) {
     done();
 }
 require $library;
-for ($tries = 0; $tries < 30; $tries++) {
+for ($tries = 0; $tries < 10; $tries++) {
     try {
         (new Predis\Client([
             'host' => $host,
