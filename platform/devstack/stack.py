@@ -34,7 +34,7 @@ _KEPT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "L
                 "LEASE_TIME", "SWEEP_TIME", "INSPECT_TIME", "INSPECT_RATE", "INSPECT_GRACE", "DRIFT",
                 "CHECK_TIME", "RECHECK_TIME", "HELM_AT_MOST", "BREAKER_FAILURES", "BREAKER_TIME",
                 "NODE_ADDRESS", "CLUSTER_EXPOSURE", "INGRESS_CLASS", "INGRESS_DOMAIN", "TLS_ISSUER",
-                "CHART_VALUES")  # fmt: skip
+                "CHART_VALUES", "SSL_CERT_FILE")  # fmt: skip
 
 
 @dataclass
