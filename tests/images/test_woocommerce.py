@@ -311,6 +311,13 @@ def test_php_has_the_limits_of_the_plan(shop: Shop) -> None:
     assert shop.database.query("SELECT @@innodb_buffer_pool_size / 1048576, @@max_connections") == "192.0000\t38"
 
 
+def test_no_trace_in_the_log_shows_what_was_given_to_a_call(shop: Shop) -> None:
+    told = shop.php("try { (fn ($p) => throw new Exception())('a password'); } catch (Exception $e) { echo $e; }")
+
+    assert "{closure}()" in told
+    assert "a password" not in told
+
+
 def test_the_scheduled_work_of_the_shop_runs_without_a_visitor(shop: Shop) -> None:
     shop.php("wp_schedule_single_event(time() - 60, 'store_test_event');")
 

@@ -18,6 +18,8 @@ php.ini: |
   upload_max_filesize = {{ .Values.php.uploadLimit }}
   post_max_size = {{ .Values.php.uploadLimit }}
   expose_php = Off
+  ; The log of a failed connection would show the beginning of the password.
+  zend.exception_ignore_args = On
   session.cookie_httponly = On
   session.use_strict_mode = On
 apache.conf: |
