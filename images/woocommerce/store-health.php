@@ -11,6 +11,10 @@ mysqli_options($database, MYSQLI_OPT_CONNECT_TIMEOUT, 2);
 $user = getenv('WORDPRESS_DB_USER');
 $password = getenv('WORDPRESS_DB_PASSWORD');
 if (!@mysqli_real_connect($database, $host, $user, $password, getenv('WORDPRESS_DB_NAME'), (int) $port)) {
+    if (in_array(mysqli_connect_errno(), [1044, 1045], true)) {
+        // The log tells the platform that it is the password, which waiting does not mend.
+        error_log((string) mysqli_connect_error());
+    }
     http_response_code(503);
     exit("the database does not answer\n");
 }

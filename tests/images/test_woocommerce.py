@@ -250,6 +250,21 @@ def test_a_password_that_the_database_refuses_ends_the_set_up_with_that_reason(s
     assert "Access denied for user 'wordpress'" in errors
 
 
+def test_a_shop_whose_password_the_database_refuses_says_so_in_its_log(new_shop: Shop) -> None:
+    shop = new_shop
+    log = shop.root / "logs/error.log"
+    finish(shop.set_up())
+    with shop.serving():
+        assert "Access denied" not in log.read_text()
+        shop.database.query("ALTER USER wordpress IDENTIFIED BY 'changed behind its back'")
+
+        answer = shop.get("/store-health.php")
+
+        assert (answer.status_code, answer.text) == (503, "the database does not answer\n")
+        assert "Access denied for user 'wordpress'" in log.read_text()
+    shop.database.empty()
+
+
 def test_without_a_fixed_address_every_page_carries_the_one_that_was_asked_for(shop: Shop) -> None:
     with shop.serving():
         for host, headers in [
