@@ -1,4 +1,4 @@
-import type { MedusaContainer } from "@medusajs/framework/types"
+import type { MedusaContainer, UpdateUserDTO } from "@medusajs/framework/types"
 import { Modules } from "@medusajs/framework/utils"
 import { createUsersWorkflow } from "@medusajs/medusa/core-flows"
 import type { Wish } from "./wish"
@@ -35,7 +35,8 @@ export async function renameAdministrator(container: MedusaContainer, wish: Wish
   if (user && other) throw new Error(`another user of the shop has the e-mail address ${email} already`)
   const [login] = await logins.listProviderIdentities({ entity_id: previous, provider: "emailpass" })
   if (login) await logins.updateProviderIdentities({ id: login.id, entity_id: email })
-  if (user) await users.updateUsers({ id: user.id, email })
+  // The service takes an address, its type does not: Medusa's own pages have no way to change it.
+  if (user) await users.updateUsers({ id: user.id, email } as UpdateUserDTO)
   await ensureAdministrator(container, wish)
 }
 
