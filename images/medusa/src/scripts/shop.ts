@@ -35,9 +35,9 @@ export default async function shop({ container }: ExecArgs): Promise<void> {
     return
   }
   await ensureAdministrator(container, wish)
-  await recordAdministrator(ask, wish.adminEmail)
   const market = await ensureMarket(container, wish)
   const shipping = await ensureShipping(container, wish, market)
   if (wish.sampleProduct) await ensureCatalogue(container, wish, market, shipping)
+  await recordAdministrator(ask, wish.adminEmail)
   logger.info("the shop can sell")
 }
