@@ -122,10 +122,11 @@ async function showCart() {
   const items = shop.cart?.items ?? []
   at("count").textContent = items.reduce((sum, item) => sum + item.quantity, 0)
   at("lines").replaceChildren(...items.map(line))
-  at("checkout").hidden = !items.length
   if (!items.length) at("lines").append(element("li", {}, "The cart is empty."))
   at("total").value = shop.cart ? money(shop.cart.total) : ""
+  // Only then: an order without a way of delivery would be refused.
   if (items.length) await showDelivery()
+  at("checkout").hidden = !items.length
 }
 
 async function showDelivery() {
