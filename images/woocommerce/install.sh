@@ -10,12 +10,18 @@ set -eu
 target=${TARGET:-} source=${SOURCE:-} archive=${TMPDIR:-/tmp}/plugin.zip cache_url=${CACHE_PLUGIN_URL:-}
 site=$target/usr/src/wordpress apache=$target/etc/apache2 store=$target/opt/store
 
-mkdir -p "$store"
 if [ -n "$target" ]; then
+  # A container that was cut off is started again on the same volume.
+  for part in usr etc opt; do
+    [ ! -e "$target/$part" ] || { chmod -R u+w "$target/$part"; rm -rf "${target:?}/$part"; }
+  done
   mkdir -p "$target/usr/src" "$target/etc"
   cp -R "$source/usr/src/wordpress" "$target/usr/src/"
   cp -R "$source/etc/apache2" "$target/etc/"
+  # The image's folders are root's, and need not be writable to their owner.
+  chmod -R u+w "$target/usr" "$target/etc"
 fi
+mkdir -p "$store"
 
 # unpack NAME URL SHA256 FOLDER: puts a plugin into the folder
 unpack() {

@@ -360,6 +360,23 @@ def test_a_dump_brings_the_shop_back_and_a_quiet_database_takes_no_writes(shop: 
     assert shop.php("echo get_option('blogname');") == "After all"
 
 
+def test_an_install_that_was_cut_off_is_made_anew_on_the_same_volume(folder: Path, official: Path) -> None:
+    archive, target = folder / "again.zip", folder / "again"
+    sha256 = plugin_archive(archive)
+    (target / "etc/apache2").mkdir(parents=True)
+    (target / "etc/apache2/ports.conf").write_text("half")
+    (target / "etc/apache2").chmod(0o555)
+
+    done = install(target, official, url=archive.as_uri(), sha256=sha256)
+
+    assert done.returncode == 0, done.stderr
+    assert "Listen 8080" in (target / "etc/apache2/ports.conf").read_text()
+    folders = [
+        path for path in [target / "etc", *(target / "etc").rglob("*")] if path.is_dir() and not path.is_symlink()
+    ]
+    assert all(path.stat().st_mode & 0o200 for path in folders)
+
+
 def test_a_plugin_with_another_checksum_is_not_installed(folder: Path, official: Path) -> None:
     archive, target = folder / "other.zip", folder / "other"
     plugin_archive(archive)
