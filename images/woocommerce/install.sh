@@ -53,6 +53,8 @@ cp "$FILES/object-cache.php" "$site/wp-content/"
 cp "$FILES"/steps/*.php "$FILES"/test.php "$FILES"/setup.sh "$store/"
 chmod 755 "$store/setup.sh"
 
+# The chart mounts its settings here, and on the plain image the folder is read-only by then.
+: > "$apache/conf-enabled/zz-store.conf"
 sed -i "s#/var/www/html#/usr/src/wordpress#g; s/\*:80>/*:8080>/" "$apache"/sites-available/*.conf
 sed -i "s#<Directory /var/www/>#<Directory /usr/src/wordpress/>#" "$apache"/apache2.conf "$apache"/conf-enabled/*.conf
 sed -i 's/^Listen 80$/Listen 8080/' "$apache/ports.conf"

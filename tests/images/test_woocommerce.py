@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.charts.rendering import Render, containers
 from tests.images.world import (
     CACHE_PASSWORD,
     Shop,
@@ -358,6 +359,16 @@ def test_a_dump_brings_the_shop_back_and_a_quiet_database_takes_no_writes(shop: 
     shop.database.backup("resume")
     shop.php("update_option('blogname', 'After all');")
     assert shop.php("echo get_option('blogname');") == "After all"
+
+
+def test_whatever_is_mounted_into_the_plain_images_read_only_folders_has_its_place_there(shop: Shop) -> None:
+    objects = Render("woocommerce", "everything-on").objects
+    mounts = dict(containers(objects))["Deployment/store-web/wordpress"]["volumeMounts"]
+    folders = [mount["mountPath"] for mount in mounts if mount["name"] == "site"]
+    inside = [m["mountPath"] for m in mounts if any(m["mountPath"].startswith(f"{folder}/") for folder in folders)]
+
+    assert inside
+    assert all((shop.root / path.lstrip("/")).exists() for path in inside)
 
 
 def test_an_install_that_was_cut_off_is_made_anew_on_the_same_volume(folder: Path, official: Path) -> None:
