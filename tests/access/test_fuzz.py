@@ -7,6 +7,7 @@ the same; ``make fuzz`` asks longer.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from stores.models import StoreStatus
 from stores.teams import Role
 from tests.conftest import NOON
 from tests.factories import make_cluster, make_job, make_operator, make_store, make_team, make_user
+
+log = logging.getLogger(__name__)
 
 EXAMPLES: Final = int(os.environ.get("FUZZ_EXAMPLES", "3"))
 MARK: Final = "marked-as-another-teams"
@@ -142,6 +145,7 @@ def test_whatever_is_asked_is_answered_as_described_and_only_with_ones_own(role:
 
         ask()
 
+    log.info("%s: %d requests", role, asked)
     assert asked >= len(operations())
 
 

@@ -58,6 +58,19 @@ def test_one_user_at_the_limit_does_not_stop_another(settings: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_a_user_who_is_logged_in_is_limited_wherever_they_come_from(settings: Any) -> None:
+    settings.RATE_USER = "1/h"
+    browser, other = Client(), Client()
+    for one, user in ((browser, make_user()), (other, make_user())):
+        one.force_login(user)
+
+    statuses = [browser.get("/tokens", REMOTE_ADDR=f"192.0.2.{number}").status_code for number in (1, 2)]
+
+    assert statuses == [200, 429]
+    assert other.get("/tokens").status_code == 200
+
+
+@pytest.mark.django_db
 def test_the_members_of_a_team_share_its_limit(settings: Any) -> None:
     settings.RATE_TEAM = "1/h"
     ann, bob = make_user(), make_user()
