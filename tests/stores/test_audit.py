@@ -136,6 +136,22 @@ def test_whatever_was_changed_behind_the_triggers_is_found(query: str, told: str
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change",
+    [
+        "actor_id = 8", "role = 'x'", "action = 'x'", "outcome = 'refused'", "object_type = 'x'", "object_id = 'x'",
+        "address = '::1'", "request_id = 'x'", "before = '{}'", "after = '{\"x\": 1}'", "at = at + '1 second'",
+    ],
+)  # fmt: skip
+def test_no_part_of_an_entry_can_be_changed_unnoticed(change: str) -> None:
+    write(3, before={"name": "old"}, after={"name": "new"})
+
+    tamper(f"update stores_auditentry set {change} where number = 2")  # noqa: S608 (the test's own words)
+
+    assert problems() == {"platform": "entry 2 was changed"}
+
+
+@pytest.mark.django_db
 def test_the_command_verifies_and_ends_with_status_1_when_a_chain_is_broken() -> None:
     write(2)
     call_command("audit", "verify", stdout=StringIO())
