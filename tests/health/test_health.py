@@ -166,7 +166,7 @@ def test_ready_is_degraded_while_redis_is_killed_and_ok_once_it_is_back(
 
     assert (status, told["status"]) == (200, "degraded")
     assert {name for name, state in states(told).items() if state != "ok"} == {"limits", "redis"}
-    assert ready()[1]["status"] == "ok"
+    wait_until(lambda: bool(ready()[1]["status"] == "ok"), timeout=_PATIENCE, what="the news that Redis is back")
 
 
 @both_databases
