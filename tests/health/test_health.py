@@ -27,7 +27,7 @@ from storeplatform.observability import heartbeat
 _PARTS = ["beat", "database", "kubernetes", "limits", "redis", "replica", "watcher", "worker"]
 _PATIENCE = timedelta(seconds=20)
 #: What the machine may take on top of the limit.
-_SLACK = 0.4
+_SLACK = 0.8
 both_databases = pytest.mark.django_db(databases=["default", "replica"])
 
 
