@@ -30,7 +30,7 @@ from tests.factories import make_cluster, make_job, make_store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-_PATIENCE = timedelta(seconds=30)
+_PATIENCE = timedelta(seconds=120)
 #: Longer than any test: what rings is a change, never the sweep.
 _MUCH_LATER = timedelta(hours=1)
 
