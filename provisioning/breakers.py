@@ -129,11 +129,15 @@ def _moved(name: str, state: str) -> None:
 
 
 def _note(name: str, state: str, at: datetime) -> None:
+    had_a_connection = connection.connection is not None
     try:
         outages.note_move(name, state, at=at)
     except (Error, PoolTimeout) as error:
         # The database may be what is away; the sweep makes up for an end that nobody wrote down.
         log.warning("outage_not_recorded", part=name, state=state, error=type(error).__name__)
+    finally:
+        if not had_a_connection:
+            connection.close()  # a thread that only watches a part would keep it for as long as it lives
 
 
 def _memory() -> SharedMemory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -107,3 +108,15 @@ def test_a_breaker_opens_though_nobody_can_write_that_down(monkeypatch: pytest.M
 
     assert breakers.of_vault().view().state == "open"
     assert not Outage.objects.filter(opened_at__lte=timezone.now()).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_that_only_watches_a_part_keeps_no_connection_for_the_outage_it_saw() -> None:
+    def watch() -> bool:
+        lose(breakers.of_vault())
+        return connections["default"].connection is None
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(watch).result()
+
+    assert Outage.objects.count() == 1
