@@ -3,8 +3,10 @@
 import os
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "storeplatform.settings.dev")
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "storeplatform.broker:Transport"))
 
 app = Celery("storeplatform")
 app.config_from_object("django.conf:settings", namespace="CELERY")
