@@ -38,8 +38,6 @@ _GATEWAY_API = ("sigs.k8s.io/gateway-api", "v1.4.0", "h1:ZwlNM6zOHq0h3WUX2gfByPs
 _HTTP_ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-#: How long a test waits for what has to happen.
-PATIENCE = timedelta(seconds=60)
 
 
 @pytest.fixture(autouse=True)

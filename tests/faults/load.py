@@ -51,6 +51,8 @@ class Load:
         self._users = users
         self._token = token
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
+        self._asked: Counter[str] = Counter()
         self._end = threading.Event()
         self._names: dict[str, str] = {}
         self._turn = 0
@@ -73,9 +75,13 @@ class Load:
                 thread.join()
 
     def use(self, *urls: str) -> None:
-        """Send what comes from now on to these addresses, in turn, as a balancer does."""
+        """Send what comes from now on to these addresses, in turn, as a balancer does.
+
+        Returns once the other addresses have answered all that they were asked.
+        """
         with self._lock:
             self._urls = urls
+            self._answered.wait_for(lambda: not any(self._asked[url] for url in {*self._asked} - {*urls}))
 
     @property
     def paths(self) -> list[str]:
@@ -136,10 +142,6 @@ class Load:
             url = self._next_url()
             try:
                 answer = httpx.request(method, url + path, json=body, headers=headers, timeout=10, trust_env=False)
-            except httpx.ConnectError as error:
-                if url not in self._urls:
-                    continue  # taken out a moment ago: a balancer asks another one
-                self._note(f"{kind} {type(error).__name__}")
             except httpx.TransportError as error:
                 self._note(f"{kind} {type(error).__name__}")
             else:
@@ -147,13 +149,19 @@ class Load:
                 self._note(None if answer.status_code < 500 else f"{kind} {answer.status_code}", answer)
                 if answer.status_code < 500 and answer.status_code != 429 and not in_use:
                     return answer
+            finally:
+                with self._lock:
+                    self._asked[url] -= 1
+                    self._answered.notify_all()
             assert time.monotonic() < until, f"{method} {path} was not answered"
             time.sleep(_AGAIN_SECONDS)
 
     def _next_url(self) -> str:
         with self._lock:
             self._turn += 1
-            return self._urls[self._turn % len(self._urls)]
+            url = self._urls[self._turn % len(self._urls)]
+            self._asked[url] += 1
+            return url
 
     def _note(self, failed: str | None, answer: httpx.Response | None = None) -> None:
         with self._lock:

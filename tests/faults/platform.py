@@ -20,10 +20,11 @@ from devstack.postgres import PostgresServer
 from devstack.processes import answers, free_port, spawn, stop, wait_until
 from devstack.stack import ROOT
 
-from tests.conftest import PATIENCE
 from tests.health.samples import Samples, samples_in
 
 _NAME, _PASSWORD = "storeplatform", "only-for-tests"
+#: How long a test waits for what has to happen.
+PATIENCE = timedelta(seconds=60)
 OPERATOR_PASSWORD = "correct horse battery"
 METRICS_TOKEN = "only-for-the-tests-scrapes"
 TOKEN = f"spp_{'only-for-tests-' * 3}"

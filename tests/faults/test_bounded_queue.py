@@ -7,8 +7,7 @@ from uuid import uuid4
 import redis
 from devstack.processes import wait_until
 
-from tests.conftest import PATIENCE
-from tests.faults.platform import Platform, a_platform
+from tests.faults.platform import PATIENCE, Platform, a_platform
 from tests.faults.test_outages import ask, is_worked_on
 
 _BOUND, _STORES = 5, 20

@@ -20,9 +20,8 @@ import pytest
 import redis
 from devstack.processes import wait_until
 
-from tests.conftest import PATIENCE
 from tests.faults.load import Load
-from tests.faults.platform import OPERATOR_PASSWORD, TOKEN, Platform, a_platform, scrape
+from tests.faults.platform import OPERATOR_PASSWORD, PATIENCE, TOKEN, Platform, a_platform, scrape
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +151,30 @@ def locked_stores(platform: Platform) -> Iterator[None]:
         holder.rollback()
 
 
+def backends(platform: Platform, process: str, state: str = "%") -> list[int]:
+    """The servers of a process' connections to the database, which are in this state."""
+    query = "select pid from pg_stat_activity where application_name = %s and state like %s"
+    with psycopg.connect(platform.env["DATABASE_URL"], target_session_attrs="read-write") as watcher:
+        return [pid for (pid,) in watcher.execute(query, [process, state])]
+
+
+def test_a_web_server_that_is_told_to_end_answers_what_it_has_taken_first(platform: Platform) -> None:
+    url = platform.start_web("leaving", "--workers=1", "--threads=8", DATABASE_WATCH="0")
+    process = platform.processes.pop("leaving")
+    wish = {"name": f"last-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
+    with ThreadPoolExecutor(1) as pool:
+        with locked_stores(platform):
+            call = pool.submit(ask, url, "/api/v1/stores", "POST", wish)
+            wait_until(lambda: backends(platform, "leaving", "active") != [], timeout=PATIENCE, what="the request")
+            process.send_signal(signal.SIGTERM)
+            log = platform.log("leaving")
+            wait_until(lambda: "Handling signal: term" in log.read_text(), timeout=PATIENCE, what="the signal", log=log)
+        answer = call.result()
+
+    assert answer.status_code == 202
+    assert process.wait(30) == 0
+
+
 def test_more_requests_than_a_process_can_serve_get_503_at_once_and_probes_are_answered(platform: Platform) -> None:
     busy = platform.start_web("busy", "--workers=1", "--threads=8", WEB_AT_ONCE="2", WEB_WAIT="0.3", DATABASE_WATCH="0")
     wish = {"name": f"crowded-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
@@ -185,12 +208,6 @@ def slow_web(platform: Platform) -> Iterator[str]:
         assert process.wait(30) == 0
 
 
-def backends(platform: Platform, state: str = "%") -> list[int]:
-    query = "select pid from pg_stat_activity where application_name = 'slow' and state like %s"
-    with psycopg.connect(platform.env["DATABASE_URL"], target_session_attrs="read-write") as watcher:
-        return [pid for (pid,) in watcher.execute(query, [state])]
-
-
 def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_behind(
     platform: Platform, url: str
 ) -> None:
@@ -200,7 +217,7 @@ def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_beh
             calls = [pool.submit(ask, slow, "/api/v1/stores", "POST", wish) for _ in range(3)]
             page = browser.get(f"{slow}/")
             answers = [call.result() for call in calls]
-            still_at_work = backends(platform, "active")
+            still_at_work = backends(platform, "slow", "active")
         again = [ask(slow, "/api/v1/stores") for _ in range(8)]
 
     told = {(answer.status_code, answer.json()["code"], answer.headers.get("Retry-After")) for answer in answers}
@@ -213,7 +230,7 @@ def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_beh
 def test_a_request_whose_database_says_nothing_any_more_ends_in_time(platform: Platform) -> None:
     with slow_web(platform) as slow:
         ask(slow, "/api/v1/stores")
-        silent = backends(platform)
+        silent = backends(platform, "slow")
         for pid in silent:
             os.kill(pid, signal.SIGSTOP)
         try:
