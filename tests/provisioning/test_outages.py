@@ -22,6 +22,12 @@ from tests.provisioning.conftest import eventually
 MINUTE = timedelta(minutes=1)
 
 
+@pytest.fixture(autouse=True)
+def no_outages(db: None) -> None:
+    """Threads of earlier tests may have written down what no test's transaction took back."""
+    Outage.objects.all().delete()
+
+
 def call(breaker: Breaker, error: Exception | None = None) -> None:
     def answer() -> None:
         if error is not None:
