@@ -10,15 +10,12 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
-
+from provisioning import timeline
 from provisioning.evidence import Evidence, redact
 from provisioning.failures import Failure
 from provisioning.leases import Lease, fenced
 from provisioning.models import (
-    LIVE,
     Cluster,
-    Event,
     EventLevel,
     Job,
     JobKind,
@@ -30,18 +27,13 @@ from provisioning.models import (
     Turn,
 )
 from provisioning.outcomes import Done, Wait
-from provisioning.sightings import News
 from provisioning.workflows import WORKFLOWS, Step, Workflow
-from provisioning.workflows.diagnosis import Finding
-from stores import audit
 from stores.models import Store, StoreStatus
 from stores.reasons import REASONS, Reason
 
-#: What a job or a store says when nothing is wrong.
-_NO_REASON: Final = {"reason": "", "message": "", "hint": ""}
-#: And what a job says beyond that.
+#: What a job says when nothing is wrong.
 _NO_TROUBLE: Final[dict[str, Any]] = {
-    **_NO_REASON, "cause": "", "reason_since": None, "gives_up_at": None, "evidence": [],
+    **timeline.NO_REASON, "cause": "", "reason_since": None, "gives_up_at": None, "evidence": [],
 }  # fmt: skip
 #: A counter of tries grows no further: a delete may be tried for ever, and the column has an end.
 _MOST_ATTEMPTS: Final = 1000
@@ -100,7 +92,7 @@ def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
         # Each step begins with a whole lease, which its heartbeat prolongs.
         job.change(lease_until=now + lease.time, woken_at=None, turn=Turn.HELD if step.runs_helm else Turn.NONE)
         if row.position == 1 and row.tries == 1:
-            _tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
+            timeline.tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
         return job, row
 
 
@@ -123,10 +115,10 @@ def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> No
     with fenced(lease) as (job, store):
         _write_step(row, StepState.DONE, outcome.detail, finished_at=now)
         job.change(attempt=0, turn=Turn.NONE, **_NO_TROUBLE)
-        store.change(updated_at=now, **{**_NO_REASON, **outcome.store})
+        store.change(updated_at=now, **{**timeline.NO_REASON, **outcome.store})
         if outcome.placement:
             Placement.objects.filter(store=store).update(**outcome.placement)
-        _tell(store, job, now, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
+        timeline.tell(store, job, now, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
 
 
 def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, recheck: timedelta, now: datetime) -> bool:
@@ -196,16 +188,13 @@ def finish(lease: Lease, *, now: datetime) -> None:
         gone = {"deleted_at": now, "url": "", "admin_url": ""} if status == StoreStatus.DELETED else {}
         job.change(state=JobState.SUCCEEDED, finished_at=now, lease_until=None, holder="", **_NO_TROUBLE)
         before = store.status
-        store.move_to(status, at=now, **_told(workflow.ends_because), **gone)
-        _tell(
-            store,
-            job,
-            now,
-            EventLevel.INFO,
-            f"STORE_{status.upper()}",
-            f"The store is {status.label.lower()}",
+        because = workflow.ends_because
+        told = timeline.told(REASONS[because]) if because else timeline.NO_REASON
+        store.move_to(status, at=now, **told, **gone)
+        timeline.tell(
+            store, job, now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}"
         )
-        _audit(store, before, now)
+        timeline.audit_status(store, before, now)
         if status == StoreStatus.DELETED:
             Mismatch.objects.filter(store=store).delete()
         # Helm has just applied the objects: they are compared at once only where a difference was known.
@@ -235,7 +224,7 @@ def hand_over(lease: Lease, *, now: datetime) -> None:
     with fenced(lease) as (job, store):
         job.steps.filter(state=StepState.RUNNING).update(state=StepState.PENDING)
         job.change(state=JobState.QUEUED, lease_until=None, holder="", due_at=now, rung_at=now)
-        _tell(store, job, now, EventLevel.INFO, "JOB_HANDED_OVER", "The worker ended; another one goes on")
+        timeline.tell(store, job, now, EventLevel.INFO, "JOB_HANDED_OVER", "The worker ended; another one goes on")
 
 
 def supersede(job: Job, *, now: datetime, state: JobState = JobState.SUPERSEDED) -> datetime:
@@ -252,7 +241,7 @@ def supersede(job: Job, *, now: datetime, state: JobState = JobState.SUPERSEDED)
 
 def hurry(store: Store, job: Job, *, by: str, now: datetime) -> None:
     """Make a live job due at once, with new tries and a new deadline. Call it with store and job locked."""
-    _tell(store, job, now, EventLevel.INFO, "RETRIED", f"{job.get_kind_display()} hurried by {by}")
+    timeline.tell(store, job, now, EventLevel.INFO, "RETRIED", f"{job.get_kind_display()} hurried by {by}")
     if job.state == JobState.RUNNING:
         job.change(woken_at=now)  # somebody is at it, and may have looked too early
         return
@@ -262,14 +251,7 @@ def hurry(store: Store, job: Job, *, by: str, now: datetime) -> None:
 
 def note_cancelled(store: Store, job: Job, *, by: str, now: datetime) -> None:
     """Write a person's cancellation into the timeline. Call it inside the transaction that cancels."""
-    _tell(store, job, now, EventLevel.WARNING, "CANCELLED", f"{job.get_kind_display()} cancelled by {by}")
-
-
-def _told(code: str) -> dict[str, str]:
-    if not code:
-        return dict(_NO_REASON)
-    reason = REASONS[code]
-    return {"reason": reason.code, "message": reason.sentence, "hint": reason.hint}
+    timeline.tell(store, job, now, EventLevel.WARNING, "CANCELLED", f"{job.get_kind_display()} cancelled by {by}")
 
 
 def _stretched(row: JobStep, step: Step, store: Store, now: datetime) -> datetime | None:
@@ -314,7 +296,7 @@ def _fail(
     if status:
         before = store.status
         store.move_to(status, at=now)
-        _audit(store, before, now)
+        timeline.audit_status(store, before, now)
 
 
 def _write_step(row: JobStep, state: StepState, detail: str, **fields: Any) -> None:
@@ -331,111 +313,11 @@ def _explain(
     *,
     level: EventLevel,
 ) -> None:
-    told = {"reason": reason.code, "message": f"{reason.sentence} {redact(detail)}".strip(), "hint": reason.hint}
+    told = timeline.told(reason, detail)
     since = job.reason_since
     if job.reason != reason.code:
         since = now
-        _tell(store, job, now, level, reason.code, told["message"])
+        timeline.tell(store, job, now, level, reason.code, told["message"])
     job.change(evidence=[one.as_row() for one in evidence], reason_since=since or now, cause="", **told)
     if any(getattr(store, name) != value for name, value in told.items()):
         store.change(updated_at=now, **told)  # unchanged news are no new version: nobody's If-Match grows stale
-
-
-def _tell(store: Store, job: Job | None, now: datetime, level: EventLevel, code: str, message: str) -> None:
-    Event.objects.create(store=store, job=job, at=now, level=level, code=code, message=message)
-
-
-def _audit(store: Store, before: str, now: datetime) -> None:
-    audit.record(
-        audit.PLATFORM,
-        f"store.{store.status}",
-        store,
-        at=now,
-        before={"status": before},
-        after={"status": store.status},
-    )
-
-
-def note_health(
-    store_id: UUID, finding: Finding | None, *, now: datetime, grace: timedelta, repair: bool
-) -> UUID | None:
-    """Write down how a store is that nobody works on: what is wrong with it, or ``None`` when it is well.
-
-    A store that is unwell for ``grace`` becomes degraded; one that is well again becomes ready. Returns the job that
-    was opened to ``repair`` it, if one was.
-    """
-    with transaction.atomic():
-        store = Store.objects.select_for_update().get(pk=store_id)
-        place = Placement.objects.get(store=store)
-        if store.status not in (StoreStatus.READY, StoreStatus.DEGRADED):
-            return None
-        if finding is None:
-            Placement.objects.filter(pk=place.pk).update(unwell_since=None, evidence=[])
-            if store.status == StoreStatus.DEGRADED:
-                store.move_to(StoreStatus.READY, at=now, **_NO_REASON)
-                _tell(store, None, now, EventLevel.INFO, "STORE_READY", "The store is well again")
-                _audit(store, StoreStatus.DEGRADED, now)
-            return None
-        since = place.unwell_since or now
-        Placement.objects.filter(pk=place.pk).update(
-            unwell_since=since, evidence=[one.as_row() for one in finding.evidence]
-        )
-        if now - since < grace:
-            return None
-        _degrade(store, finding, now)
-        if not repair:
-            return None
-        store.move_to(StoreStatus.UPDATING, at=now)
-        return open_job(store, JobKind.UPGRADE, requested_by=audit.PLATFORM.name, now=now).pk
-
-
-def _degrade(store: Store, finding: Finding, now: datetime) -> None:
-    reason, before = REASONS[finding.reason], store.status
-    detail = redact(finding.detail)
-    told = {"reason": reason.code, "message": f"{reason.sentence} {detail}".strip(), "hint": reason.hint}
-    if before == StoreStatus.DEGRADED and store.reason == reason.code:
-        return
-    store.move_to(StoreStatus.DEGRADED, at=now, **told)
-    _tell(store, None, now, EventLevel.WARNING, reason.code, told["message"])
-    if before != StoreStatus.DEGRADED:
-        _audit(store, before, now)
-
-
-def look_again(cluster_id: int, *, now: datetime) -> int:
-    """Make every waiting job of a cluster due, for a watcher that does not know what it missed. Returns how many.
-
-    The next sweep rings for them.
-    """
-    jobs = Job.objects.filter(store__placement__cluster=cluster_id)
-    jobs.filter(state=JobState.RUNNING).update(woken_at=now)
-    return jobs.filter(state=JobState.WAITING, due_at__gt=now).update(due_at=now, rung_at=None)
-
-
-def note_drift(store: Store, news: Sequence[str], *, now: datetime) -> None:
-    """Write newly found drift of a store's objects into its timeline."""
-    _tell(store, None, now, EventLevel.WARNING, "DRIFTED", f"{REASONS['DRIFTED'].sentence} {'; '.join(news)}")
-
-
-def wake(stores: Mapping[UUID, News], *, now: datetime) -> list[UUID]:
-    """Note the clusters' news of many stores. Returns the jobs to ring for, those that wait for such news.
-
-    A store that nobody works on is inspected soon when the news makes it doubtful, or better.
-    """
-    telling = {store_id for store_id, news in stores.items() if news & (News.PROGRESS | News.TROUBLE)}
-    live = Job.objects.filter(store_id__in=list(stores), state__in=LIVE)
-    jobs = list(live.only("pk", "store_id", "state", "due_at"))
-    waiting = [job.pk for job in jobs if job.state == JobState.WAITING and job.due_at > now and job.store_id in telling]
-    running = [job.pk for job in jobs if job.state == JobState.RUNNING]
-    if running:
-        # Somebody looks at the store right now and may have looked too early: have it looked at once more.
-        Job.objects.filter(pk__in=running, state=JobState.RUNNING).update(woken_at=now)
-    if waiting:
-        Job.objects.filter(pk__in=waiting, state=JobState.WAITING, due_at__gt=now).update(due_at=now, rung_at=now)
-    worked_on = {job.store_id for job in jobs}
-    doubtful = {store_id for store_id, news in stores.items() if news & (News.LOSS | News.TROUBLE)} - worked_on
-    better = stores.keys() - worked_on - doubtful
-    for status, ids in ((StoreStatus.READY, doubtful), (StoreStatus.DEGRADED, doubtful | better)):
-        if ids:
-            kept = Placement.objects.filter(store_id__in=list(ids), store__status=status, inspected_at__isnull=False)
-            kept.update(inspected_at=None)
-    return waiting

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from django.db.models import F, Q
 
-from provisioning import bookkeeping, doorbell, fsck, probes, survey
+from provisioning import doorbell, fsck, probes, survey, upkeep
 from provisioning.adapters.helm import HelmError
 from provisioning.adapters.kubernetes_errors import KubernetesError
 from provisioning.adapters.shop import ShopError
@@ -63,7 +63,7 @@ class Inspector:
             # The cluster's trouble is not the store's: shoppers may still be served.
             log.warning("inspection_impossible", store_id=str(store_id), error=str(error))
             return
-        job_id = bookkeeping.note_health(
+        job_id = upkeep.note_health(
             store_id, finding, now=self.clock(), grace=self.grace, repair=can_repair and self.repairs
         )
         if job_id is not None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from django.db.models import Count, Q
 
-from provisioning import bookkeeping, doorbell
+from provisioning import doorbell, upkeep
 from provisioning.adapters.kubernetes_errors import KubernetesError
 from provisioning.clients import ClusterClients
 from provisioning.engines import all_engines
@@ -92,7 +92,7 @@ class Prober:
         failure = report.failure
         if failure is not None:
             finding = Finding(failure.reason, report.summary)
-            bookkeeping.note_health(store_id, finding, now=self.clock(), grace=timedelta(), repair=False)
+            upkeep.note_health(store_id, finding, now=self.clock(), grace=timedelta(), repair=False)
         elif Placement.objects.filter(store_id=store_id, store__status=StoreStatus.DEGRADED).exists():
             doorbell.ring_for_inspection(store_id)  # it alone knows whether anything else is wrong
 

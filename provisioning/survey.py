@@ -12,7 +12,7 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Q
 
-from provisioning import bookkeeping, doorbell, fsck, services
+from provisioning import doorbell, fsck, services, upkeep
 from provisioning.adapters.helm import HelmError
 from provisioning.adapters.kubernetes_errors import KubernetesError
 from provisioning.clients import ClusterClients
@@ -114,7 +114,7 @@ def note_drift(place: Placement, found: Sequence[Difference], *, now: datetime, 
     ]
     news = _replace(place.cluster, rows, kinds=list(DriftKind), store_id=place.store_id, now=now)
     if news:
-        bookkeeping.note_drift(place.store, [f"{row.object}: {row.detail}" for row in news], now=now)
+        upkeep.note_drift(place.store, [f"{row.object}: {row.detail}" for row in news], now=now)
     Placement.objects.filter(pk=place.pk).update(compared_at=now)
     if not repairs or not any(row.is_repairable for row in rows):
         return

@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 from django.db import DatabaseError, close_old_connections, connection
 
-from provisioning import bookkeeping, doorbell, inspection, sweeper
+from provisioning import doorbell, inspection, sweeper, upkeep
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.clients import ClusterClients
 from provisioning.cluster_watch import ClusterWatch
@@ -66,7 +66,7 @@ class Watcher:
         # What went away while nobody watched is in no list and is no change: only a look can find it gone.
         for cluster_id, watch in self._watches.items():
             if cluster_id not in self._caught_up and watch.has_begun():
-                bookkeeping.look_again(cluster_id, now=self.clock())
+                upkeep.look_again(cluster_id, now=self.clock())
                 self._caught_up.add(cluster_id)
 
     def _connect(self, cluster: Cluster) -> Kubernetes:
@@ -76,7 +76,7 @@ class Watcher:
         for watch in self._watches.values():
             news = watch.sightings.take_due(at=time.monotonic())
             try:
-                jobs = bookkeeping.wake(news, now=self.clock()) if news else []
+                jobs = upkeep.wake(news, now=self.clock()) if news else []
             except DatabaseError:
                 watch.sightings.put_back(news, at=time.monotonic())
                 raise

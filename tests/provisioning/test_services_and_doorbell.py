@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 from storeplatform.beat import BoundedScheduler
 
-from provisioning import bookkeeping, doorbell, leases, services, sweeper
+from provisioning import bookkeeping, doorbell, leases, services, sweeper, upkeep
 from provisioning.models import Job, JobState, Placement
 from provisioning.outcomes import LostLeaseError, Wait
 from provisioning.services import StoreWish
@@ -87,7 +87,7 @@ def test_a_change_that_came_while_a_step_looked_makes_it_look_again() -> None:
     assert lease is not None
     begun = bookkeeping.begin_step(lease, now=NOON)
     assert isinstance(begun, tuple)
-    bookkeeping.wake({store.pk: News.PROGRESS}, now=NOON + timedelta(seconds=1))
+    upkeep.wake({store.pk: News.PROGRESS}, now=NOON + timedelta(seconds=1))
 
     waits = Wait("STARTING", "…")
     look_again = bookkeeping.step_waits(lease, begun[1], waits, recheck=LEASE, now=NOON + timedelta(seconds=2))
@@ -122,9 +122,9 @@ def test_news_reaches_those_whom_it_concerns() -> None:
         Placement.objects.update(inspected_at=NOON)
         return found
 
-    assert bookkeeping.wake(dict.fromkeys(everyone, News.LOSS), now=NOON) == []
+    assert upkeep.wake(dict.fromkeys(everyone, News.LOSS), now=NOON) == []
     assert doubted() == {ready.pk, degraded.pk}
-    assert bookkeeping.wake(dict.fromkeys(everyone, News.PROGRESS), now=NOON) == [job.pk]
+    assert upkeep.wake(dict.fromkeys(everyone, News.PROGRESS), now=NOON) == [job.pk]
     assert doubted() == {degraded.pk}
     assert Job.objects.get().due_at == NOON
 
