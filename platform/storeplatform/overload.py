@@ -8,10 +8,10 @@ from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 
 from storeplatform.api.errors import overloaded
 from storeplatform.health.paths import is_watching
+from storeplatform.turned_away import turned_away
 
 _RETRY_AFTER_SECONDS: Final = 1
 
@@ -28,17 +28,8 @@ class Overload:
         if is_watching(request):
             return self._get_response(request)
         if not self._places.acquire(timeout=settings.WEB_WAIT.total_seconds()):
-            return _refusal(request)
+            return turned_away(request, overloaded, retry_after_seconds=_RETRY_AFTER_SECONDS)
         try:
             return self._get_response(request)
         finally:
             self._places.release()
-
-
-def _refusal(request: HttpRequest) -> HttpResponse:
-    if request.path.startswith("/api/"):
-        response: HttpResponse = overloaded()
-    else:
-        response = HttpResponse(render_to_string("unavailable.html", {"is_busy": True}), status=503)
-    response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return response

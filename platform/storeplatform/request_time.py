@@ -14,7 +14,6 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from psycopg.pq import TransactionStatus
 
 from provisioning.adapters import time_limit
@@ -22,6 +21,7 @@ from provisioning.adapters.time_limit import TimeIsUpError, TimeLimit
 from storeplatform.api.errors import timed_out
 from storeplatform.db.watch import PRIMARY, REPLICA
 from storeplatform.health.paths import is_watching
+from storeplatform.turned_away import turned_away
 
 _RETRY_AFTER_SECONDS: Final = 5
 #: What the server itself ends a statement after; see the settings of the database.
@@ -90,9 +90,4 @@ def _bounding(limit: TimeLimit) -> Iterator[None]:
 
 
 def _refusal(request: HttpRequest) -> HttpResponse:
-    if request.path.startswith("/api/"):
-        response: HttpResponse = timed_out()
-    else:
-        response = HttpResponse(render_to_string("unavailable.html", {"is_busy": True}), status=503)
-    response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
-    return response
+    return turned_away(request, timed_out, retry_after_seconds=_RETRY_AFTER_SECONDS)

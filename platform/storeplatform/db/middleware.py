@@ -12,7 +12,6 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 from psycopg_pool import PoolTimeout
 
 from provisioning import breakers
@@ -21,6 +20,7 @@ from storeplatform.db import watch
 from storeplatform.db.routing import known_callers, place_for, reading_from, writers
 from storeplatform.db.watch import PRIMARY, REPLICA, Sight
 from storeplatform.health.paths import is_watching
+from storeplatform.turned_away import turned_away
 
 log = structlog.get_logger(__name__)
 
@@ -136,11 +136,7 @@ def _staleness(place: str, sight: Sight) -> str:
 
 def unavailable(request: HttpRequest) -> HttpResponse:
     """Return the answer of a request that no server can serve now."""
-    if request.path.startswith("/api/"):
-        response: HttpResponse = database_unavailable()
-    else:
-        response = HttpResponse(render_to_string("unavailable.html"), status=503)
-    response["Retry-After"] = str(_RETRY_AFTER_SECONDS)
+    response = turned_away(request, database_unavailable, retry_after_seconds=_RETRY_AFTER_SECONDS, is_busy=False)
     response.database_is_lost = True  # type: ignore[attr-defined]
     return response
 
