@@ -56,9 +56,12 @@ DROP ROLE IF EXISTS "{{name}}";
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where OpenBao makes logins: ``superuser`` may make members of ``owner``."""
+    """Where OpenBao makes logins: ``superuser`` may make members of ``owner``.
 
-    port: int
+    With several ports whichever server takes writes is asked, also after a promotion.
+    """
+
+    ports: tuple[int, ...]
     name: str
     superuser: str
     password: str = field(repr=False)
@@ -191,13 +194,14 @@ def prepare(
 
 
 def _prepare_database(put: Callable[[str, Any], None], database: Database, lease: str, longest_lease: str) -> None:
+    hosts = ",".join(f"127.0.0.1:{port}" for port in database.ports)
     put(
         f"database/config/{NAME}",
         {
             "plugin_name": "postgresql-database-plugin",
             "allowed_roles": [NAME],
-            "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{database.port}/{database.name}"
-            "?sslmode=disable",
+            "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{hosts}/{database.name}"
+            "?sslmode=disable&target_session_attrs=read-write&connect_timeout=3",
             "username": database.superuser,
             "password": database.password,
             "password_authentication": "scram-sha-256",

@@ -257,7 +257,7 @@ class Stack:
     def _prepare_openbao(self, ports: dict[str, int]) -> dict[str, str]:
         folder, port = self.state.folder / "openbao", ports["openbao"]
         database = openbao.Database(
-            port=ports["primary"], name=_DATABASE, superuser=_DATABASE, password=self.state.secret("database"),
+            ports=(ports["primary"],), name=_DATABASE, superuser=_DATABASE, password=self.state.secret("database"),
             owner=_OWNER,
         )  # fmt: skip
         role = openbao.prepare(folder, port, openbao.token(folder, port), database)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
 from devstack.openbao import Database
-from devstack.processes import wait_until
+from devstack.postgres import FAST, PostgresServer
+from devstack.processes import free_port, wait_until
 from django.conf import settings as django_settings
-from django.db import connections
+from django.db import OperationalError, connections
 from pytest_django import Settings
 from storeplatform.db import logins
 from storeplatform.db.rotating.base import DatabaseWrapper
@@ -30,8 +35,9 @@ PATIENCE = timedelta(seconds=90)
 class World:
     """A database of its own, and the OpenBao that makes logins for it."""
 
-    def __init__(self, vault: VaultServer, postgres: Any, settings: Settings) -> None:
+    def __init__(self, vault: VaultServer, postgres: Any, settings: Settings, replica: Any = None) -> None:
         self.vault, self._postgres, self._settings = vault, postgres, settings
+        self._ports = tuple(server.port for server in (postgres, replica) if server is not None)
         told = django_settings.DATABASES["default"]
         self.superuser, self._password = told["USER"], told["PASSWORD"]
         self.name = f"rotating_{uuid4().hex[:8]}"
@@ -40,7 +46,7 @@ class World:
 
     def lease(self, lease: str, longest: str, *, connections_live: float) -> None:
         """Have logins last so long, and configure this process as the platform's are."""
-        database = Database(self._postgres.port, self.name, self.superuser, self._password, OWNER)
+        database = Database(self._ports, self.name, self.superuser, self._password, OWNER)
         role = self.vault.prepare(database, lease=lease, longest_lease=longest)
         self._settings.VAULT_ADDR = self.vault.address
         self._settings.VAULT_ROLE_ID, self._settings.VAULT_SECRET_ID = role.role_id, role.secret_id
@@ -50,10 +56,23 @@ class World:
 
     def connection(self, *, pooled: bool) -> DatabaseWrapper:
         told = connections["default"].settings_dict
-        options = {"assume_role": OWNER, **({"pool": dict(self.pool)} if pooled else {})}
+        options = {
+            "assume_role": OWNER,
+            "target_session_attrs": "read-write",
+            "connect_timeout": 3,
+            **({"pool": dict(self.pool)} if pooled else {}),
+        }
+        place = {"HOST": ",".join("127.0.0.1" for _ in self._ports), "PORT": ",".join(map(str, self._ports))}
         return DatabaseWrapper(
-            {**told, "NAME": self.name, "OPTIONS": options, "CONN_MAX_AGE": 0}, alias=f"{self.name}_{pooled}"
+            {**told, **place, "NAME": self.name, "OPTIONS": options, "CONN_MAX_AGE": 0}, alias=f"{self.name}_{pooled}"
         )
+
+    def promote(self, replica: Any) -> None:
+        """Kill the primary, and let its replica take its place."""
+        self._postgres.process.send_signal(signal.SIGKILL)
+        self._postgres.process.wait()
+        self._postgres = replica
+        self.ask("select pg_promote()")
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask as the superuser."""
@@ -131,6 +150,69 @@ def test_logins_are_renewed_and_replaced_while_requests_go_on_and_none_fails(wor
         timeout=PATIENCE,
         what="the end of old logins",
     )
+
+
+@pytest.fixture
+def two_servers() -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """A primary and its streaming replica, which a test may kill."""
+    folder = Path(tempfile.mkdtemp(prefix="storeplatform-logins-"))
+    folder.chmod(0o755)  # PostgreSQL's own user has to get there
+    told = django_settings.DATABASES["default"]
+    account = {"superuser": told["USER"], "password": told["PASSWORD"]}
+    primary, replica = (PostgresServer(folder, name, free_port()) for name in ("primary", "replica"))
+    primary.make(**account)
+    primary.start(*FAST)
+    replica.copy_from(primary, **account)
+    replica.start(*FAST)
+    yield primary, replica
+    replica.stop()
+    primary.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_after_a_promotion_the_login_holds_and_the_next_ones_are_made_on_the_new_primary(
+    vault_server: VaultServer, settings: Settings, two_servers: tuple[PostgresServer, PostgresServer]
+) -> None:
+    primary, replica = two_servers
+    world = World(vault_server, primary, settings, replica)
+    world.lease("15s", "40s", connections_live=1)
+    wrapper = world.connection(pooled=False)
+    try:
+        one(wrapper, "create table notes (who text)")
+        before = one(wrapper, "insert into notes values (session_user) returning who")
+        wrapper.close()
+        current = world.ask("select pg_current_wal_lsn()::text")[0][0]
+        wait_until(lambda: has_replayed(replica, world, current), timeout=PATIENCE, what="the login on the replica")
+
+        world.promote(replica)
+
+        users: list[str] = []
+
+        def writes_as_another() -> bool:
+            try:
+                users.append(one(wrapper, "insert into notes values (session_user) returning who"))
+            except OperationalError:
+                return False  # the promotion is not over yet
+            finally:
+                wrapper.close()
+            return bool(users[-1] != before)
+
+        wait_until(writes_as_another, timeout=PATIENCE, what="a login that the new primary has made")
+        assert world.superuser not in users
+        assert world.has_logins([users[-1]]) == 1
+        wait_until(lambda: world.has_logins([before]) == 0, timeout=PATIENCE, what="the end of the old login")
+    finally:
+        wrapper.close()
+        forget_clients()
+        vault_server.prepare()
+
+
+def has_replayed(replica: PostgresServer, world: World, position: str) -> bool:
+    with psycopg.connect(
+        host="127.0.0.1", port=replica.port, user=world.superuser, password=world._password, dbname="postgres"
+    ) as connection:
+        found = connection.execute("select pg_last_wal_replay_lsn() >= %s::pg_lsn", [position]).fetchone()
+    return bool(found and found[0])
 
 
 def test_what_one_login_makes_belongs_to_the_owner_and_the_next_one_can_change_it(world: World) -> None:
