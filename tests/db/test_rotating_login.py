@@ -181,7 +181,7 @@ def test_after_a_promotion_the_login_holds_and_the_next_ones_are_made_on_the_new
         one(wrapper, "create table notes (who text)")
         before = one(wrapper, "insert into notes values (session_user) returning who")
         wrapper.close()
-        current = world.ask("select pg_current_wal_lsn()::text")[0][0]
+        current = world.ask("select pg_current_wal_insert_lsn()::text")[0][0]
         wait_until(lambda: has_replayed(replica, world, current), timeout=PATIENCE, what="the login on the replica")
 
         world.promote(replica)
