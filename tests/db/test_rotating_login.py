@@ -170,37 +170,41 @@ def two_servers() -> Iterator[tuple[PostgresServer, PostgresServer]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_after_a_promotion_the_login_holds_and_the_next_ones_are_made_on_the_new_primary(
+def test_after_a_promotion_the_login_holds_and_the_next_ones_are_made_and_ended_on_the_new_primary(
     vault_server: VaultServer, settings: Settings, two_servers: tuple[PostgresServer, PostgresServer]
 ) -> None:
     primary, replica = two_servers
     world = World(vault_server, primary, settings, replica)
-    world.lease("15s", "40s", connections_live=1)
+    world.lease("1h", "1h", connections_live=1)
     wrapper = world.connection(pooled=False)
+
+    def writes_as() -> str:
+        try:
+            return str(one(wrapper, "insert into notes values (session_user) returning who"))
+        except OperationalError:
+            return ""  # the promotion is not over yet
+        finally:
+            wrapper.close()
+
     try:
         one(wrapper, "create table notes (who text)")
-        before = one(wrapper, "insert into notes values (session_user) returning who")
-        wrapper.close()
+        before = writes_as()
+        kept = logins.logins()
+        assert kept is not None
+        held = kept.current()
+        assert held is not None
+        assert held.username == before
         current = world.ask("select pg_current_wal_insert_lsn()::text")[0][0]
         wait_until(lambda: has_replayed(replica, world, current), timeout=PATIENCE, what="the login on the replica")
 
         world.promote(replica)
 
-        users: list[str] = []
-
-        def writes_as_another() -> bool:
-            try:
-                users.append(one(wrapper, "insert into notes values (session_user) returning who"))
-            except OperationalError:
-                return False  # the promotion is not over yet
-            finally:
-                wrapper.close()
-            return bool(users[-1] != before)
-
-        wait_until(writes_as_another, timeout=PATIENCE, what="a login that the new primary has made")
-        assert world.superuser not in users
-        assert world.has_logins([users[-1]]) == 1
-        wait_until(lambda: world.has_logins([before]) == 0, timeout=PATIENCE, what="the end of the old login")
+        wait_until(lambda: writes_as() == before, timeout=PATIENCE, what="a write with the login of before")
+        wait_until(lambda: kept.replace(held) not in (None, held), timeout=PATIENCE, what="a login of the new primary")
+        after = writes_as()
+        assert after not in ("", before, world.superuser)
+        vault_server.call("PUT", "/v1/sys/leases/revoke-prefix/database/creds/storeplatform")
+        wait_until(lambda: world.has_logins([before, after]) == 0, timeout=PATIENCE, what="the end of both logins")
     finally:
         wrapper.close()
         forget_clients()
