@@ -253,6 +253,64 @@ def test_a_worker_that_has_grown_too_large_hands_over_and_ends_by_itself(platfor
     assert "worker_too_large" in platform.log("large").read_text()
 
 
+@pytest.fixture
+def behind(platform: Platform) -> Iterator[str]:
+    """A web process that goes on reading on a replica which gets nothing new any more."""
+
+    def on_both(*queries: str) -> None:
+        for query in queries:
+            platform.ask(platform.primary, query)
+
+    behind = platform.start_web("behind", "--workers=1", "--threads=4", REPLICA_LAG="3600")
+    # The primary would not acknowledge anything that the replica does not have.
+    on_both("alter system set synchronous_commit = local", "select pg_reload_conf()")
+    yield behind
+    platform.ask(platform.replica, "select pg_wal_replay_resume()")
+    on_both("alter system set synchronous_commit = remote_apply", "select pg_reload_conf()")
+    process = platform.processes.pop("behind")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def a_service(url: str, team: str) -> dict[str, Any]:
+    """A token that may do everything in a team, as its maker is shown it."""
+    wish = {"name": "deploys", "role": "admin"}
+    made: dict[str, Any] = ask(url, f"/api/v1/teams/{team}/tokens", "POST", wish).json()
+    return made
+
+
+def test_a_revoked_token_and_a_lowered_role_count_at_once_however_far_the_replica_is_behind(
+    platform: Platform, url: str, behind: str
+) -> None:
+    team = f"team-{uuid4().hex[:6]}"
+    assert ask(url, "/api/v1/teams", "POST", {"name": team, "slug": team}).status_code == 201
+    revoked, lowered, removed = (a_service(url, team) for _ in range(3))
+
+    def reads(token: dict[str, Any], path: str = "tokens") -> httpx.Response:
+        """What only an admin of the team may read."""
+        who = {"Authorization": f"Bearer {token['token']}"}
+        return httpx.get(f"{behind}/api/v1/teams/{team}/{path}", headers=who, timeout=20, trust_env=False)
+
+    def is_read_on_the_replica(token: dict[str, Any]) -> bool:
+        answer = reads(token)
+        return answer.status_code == 200 and "Age" in answer.headers
+
+    for token in (revoked, lowered, removed):
+        wait_until(lambda token=token: is_read_on_the_replica(token), timeout=PATIENCE, what="a read on the replica")
+    platform.ask(platform.replica, "select pg_wal_replay_pause()")
+    members = f"/api/v1/teams/{team}/members"
+    done = [
+        ask(url, f"/api/v1/teams/{team}/tokens/{revoked['id']}", "DELETE"),
+        ask(url, f"{members}/{lowered['user']}", "PATCH", {"role": "viewer"}),
+        ask(url, f"{members}/{removed['user']}", "DELETE"),
+    ]
+
+    assert [answer.status_code for answer in done] == [204, 200, 204]
+    assert [reads(token).status_code for token in (revoked, lowered, removed)] == [401, 403, 404]
+    still_read = reads(lowered, "quota")
+    assert (still_read.status_code, "Age" in still_read.headers) == (200, True)
+
+
 def test_reads_go_on_writes_are_refused_clearly_and_resume_after_the_promotion_without_a_restart(
     platform: Platform, url: str
 ) -> None:
