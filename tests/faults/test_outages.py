@@ -283,7 +283,8 @@ def test_a_revoked_token_and_a_lowered_role_count_at_once_however_far_the_replic
     platform: Platform, url: str, behind: str
 ) -> None:
     team = f"team-{uuid4().hex[:6]}"
-    assert ask(url, "/api/v1/teams", "POST", {"name": team, "slug": team}).status_code == 201
+    wish = {"name": team, "slug": team, "admin": "operator"}
+    assert ask(url, "/api/v1/teams", "POST", wish).status_code == 201
     revoked, lowered, removed = (a_service(url, team) for _ in range(3))
 
     def reads(token: dict[str, Any], path: str = "tokens") -> httpx.Response:
