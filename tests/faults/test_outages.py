@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -297,7 +298,7 @@ def test_a_revoked_token_and_a_lowered_role_count_at_once_however_far_the_replic
         return answer.status_code == 200 and "Age" in answer.headers
 
     for token in (revoked, lowered, removed):
-        wait_until(lambda token=token: is_read_on_the_replica(token), timeout=PATIENCE, what="a read on the replica")
+        wait_until(partial(is_read_on_the_replica, token), timeout=PATIENCE, what="a read on the replica")
     platform.ask(platform.replica, "select pg_wal_replay_pause()")
     members = f"/api/v1/teams/{team}/members"
     done = [
