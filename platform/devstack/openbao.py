@@ -109,10 +109,11 @@ def token(folder: Path, port: int) -> str:
         kept.touch(mode=0o600)
         kept.write_text(made["root_token"])
     root = kept.read_text()
+    # Unsealed is not enough: one that has not become active yet reads and refuses to write.
     wait_until(
-        lambda: not (call(port, "GET", "/v1/sys/seal-status") or {"sealed": True})["sealed"],
+        lambda: call(port, "GET", "/v1/sys/health") is not None,
         timeout=timedelta(seconds=20),
-        what="the unsealing of OpenBao",
+        what="OpenBao's becoming active",
     )
     wait_until(lambda: _keeps_documents(port, root), timeout=timedelta(seconds=20), what="KV v2 of OpenBao")
     return root

@@ -21,6 +21,7 @@ import redis
 from devstack import openbao, servers
 from devstack.postgres import FAST, PostgresServer
 from devstack.processes import DevstackError, answers, free_port, spawn, stop, wait_until
+from pytest_httpserver import HTTPServer
 
 _PATIENCE = timedelta(seconds=20)
 _USER, _PASSWORD = "somebody", "quite-the-right-one"
@@ -251,3 +252,17 @@ def ask(url: str, token: str, body: bytes | None = None) -> bytes:
     answer = httpx.request("POST" if body else "GET", url, content=body, headers={"X-Vault-Token": token})
     answer.raise_for_status()
     return answer.content
+
+
+def test_openbao_is_waited_for_until_it_takes_writes_and_not_only_reads(tmp_path: Path, httpserver: HTTPServer) -> None:
+    (tmp_path / "root-token").write_text("root")
+    for _ in range(2):  # unsealed, and not active yet
+        httpserver.expect_oneshot_request("/v1/sys/health").respond_with_json({}, status=429)
+    for path in ("/v1/sys/health", "/v1/sys/seal-status", "/v1/sys/mounts", "/v1/secret/config"):
+        httpserver.expect_request(path).respond_with_json({"sealed": False, "secret/": {}})
+
+    openbao.token(tmp_path, httpserver.port)
+
+    asked = [request.path for request, _ in httpserver.log]
+    assert asked.count("/v1/sys/health") == 3
+    assert asked.index("/v1/sys/mounts") > max(at for at, path in enumerate(asked) if path == "/v1/sys/health")
