@@ -27,6 +27,13 @@ from tests.images.medusa_app import ADMIN, PROBE_TOKEN, MedusaApp, built, logged
 # The first run on a machine builds the application.
 pytestmark = pytest.mark.timeout(1800)
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+#: Milliseconds for a page of a shop on a busy machine.
+_PATIENCE = 120_000
+_BESIDE_ITS_BUTTON = """span => {
+  const price = document.createRange()
+  price.selectNode(span.firstChild)
+  return span.querySelector("button").getBoundingClientRect().left >= price.getBoundingClientRect().right
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +251,10 @@ def test_a_shopper_orders_on_the_shops_own_page(client: httpx.Client, tmp_path: 
         page.get_by_role("button", name="Add to cart").click()
         expect(page.locator("#count")).to_have_text("1", timeout=30_000)
         page.get_by_role("button", name="Cart (1)").click()
+        page.set_viewport_size({"width": 390, "height": 844})
+        expect(page.get_by_label("Remove Sample Product")).to_be_visible(timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.locator("#lines span").evaluate(_BESIDE_ITS_BUTTON)
         page.get_by_label("E-mail").fill("shopper@example.com")
         for label in ("First name", "Last name", "Street and number", "Postal code", "City"):
             page.get_by_label(label).fill("Somewhere 1")
@@ -257,6 +268,34 @@ def test_a_shopper_orders_on_the_shops_own_page(client: httpx.Client, tmp_path: 
     newest = client.get(path, headers=logged_in(client)).json()["orders"][0]
     assert (f"#{newest['display_id']}", newest["email"]) == (number, "shopper@example.com")
     assert strange == []
+
+
+def test_the_owner_finds_the_order_on_the_administrations_pages(client: httpx.Client, shop: ShopClient) -> None:
+    buy(shop)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        page = browser.new_page(base_url=str(client.base_url))
+        page.set_default_timeout(_PATIENCE)
+        broken: list[str] = []
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.goto("/app/")
+        page.locator("input[name=email]").fill(ADMIN[0])
+        page.locator("input[name=password]").fill(ADMIN[1])
+        page.get_by_role("button", name="Continue with Email").click()
+        page.get_by_role("row").filter(has_text="shopper@example.com").first.click()
+
+        expect(page.get_by_text("Sample Product").first).to_be_visible(timeout=_PATIENCE)
+        browser.close()
+    assert broken == []
+
+
+def test_the_administrations_pages_are_built_for_production(app: MedusaApp) -> None:
+    pages = {path.name: path.read_text() for path in (app.app / "public" / "admin" / "assets").glob("*.js")}
+
+    assert pages
+    # React has this check only in what is built for development, which is slower and warns in every console.
+    assert [name for name, code in pages.items() if "validateDOMNesting" in code] == []
 
 
 def test_an_uploaded_picture_stays_where_it_is_when_the_shop_moves(client: httpx.Client) -> None:
