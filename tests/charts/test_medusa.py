@@ -46,6 +46,15 @@ def variables(one: Object) -> dict[str, Any]:
     return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in one["env"]}
 
 
+def test_a_start_on_a_busy_node_is_not_taken_for_a_failed_one(helm_binary: Path) -> None:
+    objects = render(helm_binary, values={"worker": {"enabled": True}})
+
+    for name in ("Deployment/store-web", "Deployment/store-worker"):
+        probe = container(objects, name)["startupProbe"]
+        # Three pods that start at once on one busy node took three minutes each.
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= 480
+
+
 def test_the_server_waits_for_the_set_up_that_its_own_image_needs(helm_binary: Path) -> None:
     objects = render(helm_binary)
 
