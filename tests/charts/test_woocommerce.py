@@ -170,6 +170,24 @@ def test_the_database_is_mariadb_or_mysql(flavor: str, image: str, probe: str, p
     assert password in {variable["name"] for variable in server["env"]}
 
 
+def test_mysql_leaves_out_what_only_takes_memory_and_mariadb_never_had() -> None:
+    def options(flavor: str) -> list[str]:
+        objects = render({"database": {"flavor": flavor, "settings": {"performance_schema": "ON"}}})
+        return list(dict(containers(objects))[f"StatefulSet/store-db/{flavor}"]["args"])
+
+    assert {"--performance-schema=OFF", "--mysqlx=OFF"} <= set(options("mysql"))
+    assert options("mysql")[-1] == options("mariadb")[-1] == "--performance-schema=ON"
+    assert "--performance-schema=OFF" not in options("mariadb")
+
+
+def test_a_dump_of_mysql_can_be_loaded_into_the_server_that_it_comes_from() -> None:
+    scripts = {flavor: config({"database": {"flavor": flavor}})["backup.sh"] for flavor in ("mysql", "mariadb")}
+
+    assert all(script.startswith("#!/bin/sh\n") for script in scripts.values())
+    assert "exec mysqldump --set-gtid-purged=OFF --user=root" in scripts["mysql"]
+    assert "exec mariadb-dump --user=root" in scripts["mariadb"]
+
+
 def test_a_registry_and_a_digest_name_the_image_exactly() -> None:
     objects = render({"imageRegistry": "registry.local:5000", "image": {"digest": f"sha256:{SHA256}"}})
 

@@ -200,3 +200,22 @@ maxmemory {{ .Values.cache.maxMemory }}
 maxmemory-policy noeviction
 include /run/valkey/auth.conf
 {{- end }}
+
+{{/* Runs before the image's own entrypoint. That one takes any database that it finds for a finished one: after a first
+start that was cut off, the server would never get the shop's user. */}}
+{{- define "medusa.firstStart" -}}
+first-start.sh: |
+  #!/bin/sh
+  set -eu
+  if [ -e "$FIRST_START_MARK" ]; then
+    echo "the first start was cut off: it begins anew" >&2
+    rm -rf "$PGDATA"
+  elif [ ! -e "$PGDATA/PG_VERSION" ]; then
+    : > "$FIRST_START_MARK"
+  fi
+  exec docker-entrypoint.sh "$@"
+# The entrypoint runs it last, when user and database are there.
+first-start-done.sh: |
+  #!/bin/sh
+  rm "$FIRST_START_MARK"
+{{- end }}

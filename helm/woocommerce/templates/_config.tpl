@@ -55,6 +55,7 @@ apache.conf: |
   </Directory>
 backup.sh: |
   {{- include "woocommerce.backupScript" . | nindent 2 }}
+{{ include "woocommerce.firstStart" . }}
 {{- end }}
 
 {{/* Settings of the cache, of which nothing has to outlive the pod; their hash restarts it. */}}

@@ -21,7 +21,8 @@ timeoutSeconds: 5
 {{/* What a backup tool calls in the database's container. */}}
 {{- define "woocommerce.backupScript" -}}
 {{- $program := .Values.database.flavor }}
-{{- $dump := ternary "mariadb-dump" "mysqldump" (eq $program "mariadb") -}}
+{{- /* A server that keeps GTIDs refuses to load those that it has itself. */}}
+{{- $dump := ternary "mariadb-dump" "mysqldump --set-gtid-purged=OFF" (eq $program "mariadb") -}}
 #!/bin/sh
 # backup.sh dump      writes the shop's database to standard output, consistent, while the shop goes on
 # backup.sh load      reads what dump wrote from standard input
@@ -37,4 +38,24 @@ case "${1:-}" in
   resume) exec {{ $program }} --user=root --execute='SET GLOBAL read_only = 0' ;;
   *) echo "usage: backup.sh dump|load|quiesce|resume" >&2; exit 2 ;;
 esac
+{{- end }}
+
+{{/* Runs before the image's own entrypoint. That one takes any database that it finds for a finished one: after a first
+start that was cut off, the server would never get the shop's user. */}}
+{{- define "woocommerce.firstStart" -}}
+first-start.sh: |
+  #!/bin/sh
+  set -eu
+  data=$(dirname "$FIRST_START_MARK")
+  if [ -e "$FIRST_START_MARK" ]; then
+    echo "the first start was cut off: it begins anew" >&2
+    find "$data" -mindepth 1 -maxdepth 1 ! -path "$FIRST_START_MARK" ! -name lost+found -exec rm -rf {} +
+  elif [ ! -e "$data/mysql" ]; then
+    : > "$FIRST_START_MARK"
+  fi
+  exec docker-entrypoint.sh "$@"
+# The entrypoint runs it last, when user and database are there.
+first-start-done.sh: |
+  #!/bin/sh
+  rm "$FIRST_START_MARK"
 {{- end }}
