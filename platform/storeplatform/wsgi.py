@@ -4,6 +4,8 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from storeplatform.slow_bodies import bounding_bodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "storeplatform.settings.dev")
 
-application = get_wsgi_application()
+application = bounding_bodies(get_wsgi_application())

@@ -51,7 +51,7 @@ class OfAnotherTeamError(AssertionError):
 
 @dataclass(frozen=True)
 class Asker:
-    """Somebody with a token, and the names that lead to objects of their own team."""
+    """Somebody with a token, and the names that lead to objects of their own team; a stranger's to another one's."""
 
     token: str
     names: dict[str, Any]
@@ -71,8 +71,9 @@ def an_asker(role: str) -> Asker:
         now=NOON,
     )
     user = make_operator() if role == "platform" else make_user()
-    team = make_team(**({} if role == "platform" else {role: user}))
-    store = make_store(team=team, status=StoreStatus.READY)
+    team = make_team(**({role: user} if role in Role.values else {}))
+    own = {} if role != "stranger" else {"display_name": MARK}
+    store = make_store(team=team, status=StoreStatus.READY, **own)
     job = make_job(make_store(team=team))
     webhook, _ = webhooks.create_webhook(
         team=team, url="https://example.com/", events=(), rules=clients.webhook_rules(), actor=PLATFORM, now=NOON
@@ -82,7 +83,13 @@ def an_asker(role: str) -> Asker:
     )
     names = {"store_id": str(store.pk), "job_id": str(job.pk), "slug": team.slug, "webhook_id": webhook.pk}
     names |= {"token_id": row.pk, "username": user.username}
-    return Asker(ApiToken.issue(user=user, name="fuzz", at=NOON), names, sees_all=role == "platform")
+    if role == "service":
+        _, token = tokens.issue_for_team(
+            team=team, name="fuzz", role=Role.ADMIN, scopes=list(Scope), expires_at=None, actor=PLATFORM, now=NOON
+        )
+    else:
+        token = ApiToken.issue(user=user, name="fuzz", at=NOON)
+    return Asker(token, names, sees_all=role == "platform")
 
 
 def shows_no_other_team(asker: Asker) -> Any:
@@ -115,7 +122,7 @@ def one_connection() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_connection")
 @pytest.mark.django_db
-@pytest.mark.parametrize("role", ["viewer", "operator", "admin", "platform"])
+@pytest.mark.parametrize("role", ["stranger", "viewer", "operator", "admin", "service", "platform"])
 def test_whatever_is_asked_is_answered_as_described_and_only_with_ones_own(role: str) -> None:
     asker, description, asked = an_asker(role), the_description(), 0
     description.app = get_wsgi_application()

@@ -6,13 +6,16 @@ import logging
 import os
 import re
 import signal
+import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -243,6 +246,44 @@ def test_a_request_whose_database_says_nothing_any_more_ends_in_time(platform: P
 
     assert silent != []
     assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+
+
+def a_slow_request(url: str, path: str, kind: str, beginning: bytes) -> socket.socket:
+    """A request whose body has only begun."""
+    place = urlsplit(url)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: 10000\r\nConnection: close\r\n\r\n"
+    )
+    wire = socket.create_connection((str(place.hostname), place.port or 80), timeout=PATIENCE.total_seconds())
+    wire.sendall(head.encode() + beginning)
+    return wire
+
+
+def test_clients_that_send_a_byte_now_and_then_hold_no_thread_for_longer_than_a_request_may_take(
+    platform: Platform,
+) -> None:
+    """There are as many of them as the server has threads, and none ever comes to its end."""
+    with slow_web(platform) as slow, ExitStack() as kept:
+        wires = [a_slow_request(slow, "/api/v1/stores", "application/json", b'{"name": "') for _ in range(2)]
+        wires += [a_slow_request(slow, "/login", "application/x-www-form-urlencoded", b"username=") for _ in range(2)]
+        ended = threading.Event()
+
+        def drip() -> None:
+            while not ended.wait(0.2):
+                for wire in wires:
+                    with suppress(OSError):
+                        wire.sendall(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        kept.callback(dripping.join)
+        kept.callback(ended.set)
+        lines = [kept.enter_context(wire).makefile("rb").readline() for wire in wires]
+        others = [ask(slow, "/api/v1/stores").status_code for _ in range(4)]
+
+    assert [line.split()[1] for line in lines] == [b"503"] * 4
+    assert others == [200] * 4
 
 
 def test_a_worker_that_has_grown_too_large_hands_over_and_ends_by_itself(platform: Platform) -> None:
