@@ -38,6 +38,7 @@ from devstack import programs
 from devstack.cluster import faults
 from devstack.stack import ROOT
 from django_otp.oath import totp
+from pytest_httpserver import HTTPServer
 
 from provisioning.engines.base import CREDENTIALS_SECRET
 from tests.access.test_matrix import MATRIX
@@ -118,6 +119,7 @@ class World:
 
     trial: Trial
     secrets: dict[str, str]
+    receiver: HTTPServer
     answers: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     browsers: list[httpx.Client] = field(default_factory=list)
@@ -140,12 +142,13 @@ class World:
     def note(self, answer: httpx.Response) -> None:
         self.answers.append(f"{answer.headers}\n{answer.text}")
 
-    def manage(self, *arguments: str, given: str | None = None, may_fail: bool = False) -> None:
+    def manage(self, *arguments: str, given: str | None = None, may_fail: bool = False, **variables: str) -> None:
         """Run a command of the platform; what it says is looked through later."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=self.trial.env, input=given, capture_output=True, text=True, check=False
-        )
+            command, cwd=ROOT, env={**self.trial.env, **variables}, input=given, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
         assert may_fail or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         self.said.append(done.stdout + done.stderr)
 
@@ -155,7 +158,7 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(httpserver: HTTPServer) -> Iterator[World]:
     """A platform of its own, every secret of its environment marked."""
     folder = Path(tempfile.mkdtemp(prefix="storeplatform-marks-"))
     given = {
@@ -163,7 +166,6 @@ def world() -> Iterator[World]:
         "SECRET_KEY": mark("django") * 2,
         "operator password": mark("operator"),
         "operator token": f"spp_{mark('token')}",
-        "VAULT_TOKEN": mark("vault"),
         "FERNET_KEYS": Fernet.generate_key().decode(),
         "AUDIT_KEY": mark("audit"),
         "OIDC_CLIENT_SECRET": mark("oidc"),
@@ -172,12 +174,14 @@ def world() -> Iterator[World]:
              "token": "operator token"}  # fmt: skip
     (folder / "secrets.json").write_text(json.dumps({name: given[kept] for name, kept in names.items()}))
     variables = {
-        **{name: given[name] for name in ("VAULT_TOKEN", "FERNET_KEYS", "AUDIT_KEY", "OIDC_CLIENT_SECRET")},
+        **{name: given[name] for name in ("FERNET_KEYS", "AUDIT_KEY", "OIDC_CLIENT_SECRET")},
         # Nobody answers there: what goes wrong on the way must not tell the secret either.
         "OIDC_ISSUER": "http://127.0.0.1:9", "OIDC_CLIENT_ID": "storeplatform", "LOG_LEVEL": "DEBUG",
+        "OUTGOING_NETWORKS": "127.0.0.0/8", "WEBHOOK_PLAIN_HTTP": "true",
     }  # fmt: skip
     with on_trial(folder, ready_after="500ms", variables=variables) as trial:
-        world = World(trial, {**given, "VAULT_SECRET_ID": trial.env["VAULT_SECRET_ID"]})
+        httpserver.expect_request("/hook").respond_with_data(status=204)
+        world = World(trial, {**given, "VAULT_SECRET_ID": trial.env["VAULT_SECRET_ID"]}, httpserver)
         yield world
         for browser in world.browsers:
             browser.close()
@@ -205,7 +209,18 @@ def give_a_kubeconfig(world: World) -> None:
     config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
     # The middle part says who the account is; the signature is what lets in.
     world.secrets["token of the kubeconfig"] = token.rsplit(".", 1)[1]
-    world.manage("kubeconfig", "embedded", given=yaml.safe_dump(config))
+    # Sealed by a Fernet key: what Vault's transit engine does comes with the rotation later.
+    world.manage("kubeconfig", "embedded", given=yaml.safe_dump(config), VAULT_ADDR="", VAULT_DATABASE_ROLE="")
+
+
+def use_a_token_of_vault(world: World) -> None:
+    """Have a command log in to Vault by a token of its own."""
+    env = world.trial.env
+    login = {"role_id": env["VAULT_ROLE_ID"], "secret_id": env["VAULT_SECRET_ID"]}
+    with httpx.Client(base_url=env["VAULT_ADDR"], timeout=60, trust_env=False) as client:
+        token = client.post("/v1/auth/approle/login", json=login).json()["auth"]["client_token"]
+    world.secrets["VAULT_TOKEN"] = token
+    world.manage("secrets", "check", VAULT_ROLE_ID="", VAULT_SECRET_ID="", VAULT_TOKEN=token)
 
 
 def log_in(world: World) -> httpx.Client:
@@ -241,7 +256,11 @@ def set_up_a_second_factor(world: World, browser: httpx.Client) -> None:
 def make_what_is_shown_once(world: World) -> dict[str, str]:
     """A team with tokens and a webhook. Returns what stands for them in addresses."""
     team = world.ask("POST", "/api/v1/teams", {"slug": "marked", "name": "Marked", "admin": "operator"}).json()["slug"]
-    hook = {"url": "https://hooks.example.invalid/", "events": []}
+    lost = {"url": "https://hooks.example.invalid/", "events": []}
+    world.secrets["secret of a webhook that nobody hears"] = world.ask(
+        "POST", f"/api/v1/teams/{team}/webhooks", lost, shown_once=True
+    ).json()["secret"]
+    hook = {"url": world.receiver.url_for("/hook"), "events": []}
     made = world.ask("POST", f"/api/v1/teams/{team}/webhooks", hook, shown_once=True)
     world.secrets["secret of the webhook"] = made.json()["secret"]
     rotated = world.ask("POST", f"/api/v1/teams/{team}/webhooks/{made.json()['id']}/rotate", shown_once=True)
@@ -421,6 +440,8 @@ def test_no_secret_is_anywhere_but_in_its_own_place(world: World) -> None:
     started, seen = time.monotonic(), []
     with watching(world.trial.env["REDIS_URL"]) as watch:
         give_a_kubeconfig(world)
+        sealed = everything_in_the_database(world)
+        use_a_token_of_vault(world)
         places = make_what_is_shown_once(world)
         team = places["<slug:slug>"]
         stores = [order(world, team, engine, f"marked-{engine}") for engine in _ENGINES]
@@ -460,7 +481,8 @@ def test_no_secret_is_anywhere_but_in_its_own_place(world: World) -> None:
         "command lines": "\n".join(watch.command_lines),
         "commands' output": "\n".join(world.said),
         "cluster": "\n".join([*seen, everything_in_the_cluster(world)]),
-        "database": database + everything_in_the_database(world),
+        "database": sealed + database + everything_in_the_database(world),
+        "deliveries": "\n".join(f"{asked.headers}\n{asked.get_data(as_text=True)}" for asked, _ in world.receiver.log),
         "environment of Helm": "\n".join(watch.helm_environments),
         "logs": everything_in_the_logs(world),
         "Redis": everything_in_redis(world) + "\n".join(watch.redis_commands),
@@ -469,6 +491,9 @@ def test_no_secret_is_anywhere_but_in_its_own_place(world: World) -> None:
     assert any(" upgrade store " in line for line in watch.command_lines)
     assert "KUBECONFIG=" in searched["environment of Helm"]
     assert "provisioning.sweep" in searched["Redis"]
+    assert "gAAAAA" in sealed, "the kubeconfig was not sealed by a Fernet key"
+    assert {answer.status_code for _, answer in world.receiver.log} == {204}
+    assert "store.ready" in searched["deliveries"]
     assert len(world.secrets) > 25
     found = {place: found_in(text, world.secrets) for place, text in searched.items()}
     assert found == {place: [] for place in searched}
