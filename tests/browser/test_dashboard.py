@@ -11,14 +11,18 @@ from django.conf import settings
 from django.utils import timezone
 from playwright.sync_api import Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
+from storeplatform.accounts import tokens
+from storeplatform.accounts.models import Scope, User
 
-from provisioning import bookkeeping, breakers, leases
+from provisioning import bookkeeping, breakers, clients, leases, webhooks
 from provisioning.adapters.kubernetes_errors import ClusterUnreachableError
 from provisioning.evidence import Evidence
 from provisioning.models import Cluster, Job, Mismatch
 from provisioning.outcomes import Done, Wait
+from stores.audit import Actor
 from stores.models import Store, StoreStatus
-from tests.factories import make_cluster, make_job, make_operator, make_store
+from stores.teams import Role
+from tests.factories import make_cluster, make_job, make_operator, make_store, make_team
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".state" / "screenshots"
@@ -222,3 +226,37 @@ def test_an_operator_sees_orphans_looks_again_and_confirms_a_repair(page: Page) 
     expect(page.get_by_text("Being repaired")).to_be_visible()
     Mismatch.objects.all().delete()
     expect(page.get_by_role("heading", name="Nothing is orphaned")).to_be_visible(timeout=10_000)
+
+
+def test_what_is_set_up_once_fits_a_phone_as_well(page: Page) -> None:
+    cluster = make_cluster(
+        name="production-frankfurt-2", exposure="ingress", ingress_domain="stores.production-frankfurt-2.example.com"
+    )
+    team = make_team(admin=User.objects.get(username="operator"))
+    store = make_store(
+        team=team, cluster=cluster, display_name="A Shop With a Rather Long Name", status=StoreStatus.READY
+    )
+    actor, now = Actor("operator"), timezone.now()
+    hook, _ = webhooks.create_webhook(
+        team=team, url="https://hooks.a-rather-long-name.example.com/storeplatform/notifications", events=(),
+        rules=clients.webhook_rules(), actor=actor, now=now,
+    )  # fmt: skip
+    tokens.issue_for_team(
+        team=team, name="Deployments of the night", role=Role.VIEWER, scopes=list(Scope), expires_at=None, actor=actor,
+        now=now,
+    )  # fmt: skip
+
+    pages = {
+        "clusters": "/clusters", "kubeconfig": f"/clusters/{cluster.pk}/kubeconfig",
+        "values": f"/stores/{store.pk}/values", "credentials": f"/stores/{store.pk}/credentials", "teams": "/teams", "team": f"/teams/{team.slug}",
+        "team-tokens": f"/teams/{team.slug}/tokens", "webhooks": f"/teams/{team.slug}/webhooks",
+        "webhook": f"/teams/{team.slug}/webhooks/{hook.pk}", "tokens": "/tokens", "audit": "/audit",
+    }  # fmt: skip
+    too_wide = []
+    for name, address in pages.items():
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, address
+        if not fits_a_phone(page, name):
+            too_wide.append(address)
+    assert too_wide == []
