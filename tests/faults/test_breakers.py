@@ -21,10 +21,11 @@ from pytest_django import Settings
 from pytest_httpserver import HTTPServer
 
 from provisioning import breakers, clients
-from provisioning.adapters import helm, kubernetes_errors, shop, vault_errors
+from provisioning.adapters import helm, kubernetes_errors, shop, time_limit, vault_errors
 from provisioning.adapters.breaker import Breaker, SharedMemory
 from provisioning.adapters.kubernetes_errors import ClusterLeftAloneError, ClusterUnreachableError
 from provisioning.adapters.shop import ShopLeftAloneError, ShopTimeoutError
+from provisioning.adapters.time_limit import TimeIsUpError
 from provisioning.adapters.vault_errors import VaultLeftAloneError, VaultUnavailableError
 from provisioning.models import Cluster, Job, JobState
 from stores.models import Store, StoreStatus
@@ -354,6 +355,22 @@ def test_a_vault_that_fails_by_itself_is_left_alone_and_one_that_fails_for_a_los
         with pytest.raises(VaultUnavailableError):
             vault.read("any", mount="secret")
     assert breakers.of_vault().view().state == "open"
+
+
+@pytest.mark.django_db
+def test_no_part_is_asked_any_more_once_a_request_has_taken_its_time(
+    settings: Settings, httpserver: HTTPServer
+) -> None:
+    settings.VAULT_ADDR, settings.VAULT_ROLE_ID, settings.VAULT_TOKEN = httpserver.url_for("").rstrip("/"), "", "any"
+    vault = clients.vault()
+    assert vault is not None
+
+    for _ in range(settings.BREAKER_FAILURES):
+        with time_limit.within(timedelta(0)), pytest.raises(TimeIsUpError):
+            vault.read("any", mount="secret")
+
+    assert httpserver.log == []
+    assert breakers.of_vault().view().state == "closed"
 
 
 @pytest.mark.django_db

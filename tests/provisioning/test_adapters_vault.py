@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from provisioning.adapters.vault_errors import (
     VaultRefusedError,
     VaultUnavailableError,
 )
+from tests.health.test_health import HangingServer
 from tests.vaults import VaultServer
 
 
@@ -163,6 +165,14 @@ def test_a_sealed_vault_is_unavailable_and_serves_again_once_it_is_unsealed(vaul
     found = vault.read(path, mount="secret")
     assert found is not None
     assert found.values == {"word": "kept"}
+
+
+def test_a_vault_that_hangs_is_unavailable() -> None:
+    with closing(HangingServer()) as hanging:
+        vault = Vault(f"http://127.0.0.1:{hanging.port}", login=TokenLogin("any"), timeout=timedelta(milliseconds=300))
+
+        with pytest.raises(VaultUnavailableError, match="does not answer"):
+            vault.read("any", mount="secret")
 
 
 def test_no_error_and_no_repr_holds_a_secret(vault_server: VaultServer) -> None:

@@ -7,8 +7,8 @@ import hashlib
 import hmac
 import ipaddress
 import json
-import socket
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from stores.teams import Team
 from stores.webhook_models import Delivery, DeliveryState, Webhook
 from tests.conftest import NOON
 from tests.factories import make_cluster, make_store, make_team, make_user
+from tests.health.test_health import HangingServer
 
 SOMEBODY = Actor(name="somebody", user_id=7)
 
@@ -337,11 +338,12 @@ def test_a_redirect_is_not_followed(httpserver: HTTPServer, near: None) -> None:
     assert [request.path for request, _ in httpserver.log] == ["/hook"]
 
 
-def test_a_receiver_that_never_answers_is_left(near: None) -> None:
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "a byte now and then"])
+def test_a_receiver_that_never_comes_to_the_end_of_its_answer_is_left(near: None, drips: bool) -> None:
     client = CallbackClient(clients.callback_client().reach, timeout=timedelta(milliseconds=300))
 
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(CallbackError, match="no answer within"):
-        client.send(f"http://127.0.0.1:{silent.getsockname()[1]}/", b"{}", message_id="1", secrets=[], at=NOON)
+    with closing(HangingServer(drips=drips)) as hanging, pytest.raises(CallbackError, match="no answer within"):
+        client.send(f"http://127.0.0.1:{hanging.port}/", b"{}", message_id="1", secrets=[], at=NOON)
 
 
 # --- ways in ------------------------------------------------------------------------------------------------------

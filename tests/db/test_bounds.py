@@ -1,0 +1,32 @@
+"""No statement, no wait for a lock and no forgotten transaction holds the database up for ever."""
+
+from __future__ import annotations
+
+import os
+
+import psycopg
+import pytest
+from django.db import OperationalError, connections
+
+from stores.models import Plan
+
+
+@pytest.mark.django_db(databases=["default", "replica"])
+@pytest.mark.parametrize("alias", ["default", "replica"])
+def test_every_connection_has_bounds_that_the_server_keeps(alias: str) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "select current_setting('statement_timeout'), current_setting('lock_timeout'),"
+            " current_setting('idle_in_transaction_session_timeout')"
+        )
+        assert cursor.fetchone() == ("15s", "5s", "30s")
+
+
+@pytest.mark.django_db
+def test_whoever_meets_a_lock_that_is_never_given_back_is_told_so() -> None:
+    database = connections["default"].settings_dict["NAME"]
+    with psycopg.connect(os.environ["DATABASE_URL"], dbname=database) as holder:
+        holder.execute("lock table stores_plan in access exclusive mode")
+
+        with pytest.raises(OperationalError, match="lock timeout"):
+            Plan.objects.count()
