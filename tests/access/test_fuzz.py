@@ -72,8 +72,8 @@ def an_asker(role: str) -> Asker:
     )
     user = make_operator() if role == "platform" else make_user()
     team = make_team(**({role: user} if role in Role.values else {}))
-    own = {} if role != "stranger" else {"display_name": MARK}
-    store = make_store(team=team, status=StoreStatus.READY, **own)
+    shown = MARK if role == "stranger" else "Own"
+    store = make_store(team=team, status=StoreStatus.READY, display_name=shown)
     job = make_job(make_store(team=team))
     webhook, _ = webhooks.create_webhook(
         team=team, url="https://example.com/", events=(), rules=clients.webhook_rules(), actor=PLATFORM, now=NOON
