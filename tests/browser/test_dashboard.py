@@ -249,7 +249,7 @@ def test_what_is_set_up_once_fits_a_phone_as_well(page: Page) -> None:
     pages = {
         "clusters": "/clusters", "kubeconfig": f"/clusters/{cluster.pk}/kubeconfig",
         "values": f"/stores/{store.pk}/values",
-        "credentials": f"/stores/{store.pk}/credentials", "teams": "/teams", "team": f"/teams/{team.slug}",
+        "teams": "/teams", "team": f"/teams/{team.slug}",
         "team-tokens": f"/teams/{team.slug}/tokens", "webhooks": f"/teams/{team.slug}/webhooks",
         "webhook": f"/teams/{team.slug}/webhooks/{hook.pk}", "tokens": "/tokens", "audit": "/audit",
     }  # fmt: skip

@@ -139,7 +139,8 @@ def test_whatever_was_changed_behind_the_triggers_is_found(query: str, told: str
 @pytest.mark.parametrize(
     "change",
     [
-        "team_id = 8", "actor_id = 8", "role = 'x', "action = 'x'", "outcome = 'refused'", "object_type = 'x'", "object_id = 'x'",
+        "team_id = 8", "actor_id = 8", "role = 'x'", "action = 'x'", "outcome = 'refused'", "object_type = 'x'",
+        "object_id = 'x'",
         "address = '::1'", "request_id = 'x'", "before = '{}'", "after = '{\"x\": 1}'", "at = at + '1 second'",
     ],
 )  # fmt: skip
