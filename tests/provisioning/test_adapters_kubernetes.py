@@ -271,7 +271,7 @@ def test_a_cluster_that_hangs_costs_no_more_than_the_time_out(tmp_path: Path, sc
         server = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         hanging = connect(kubeconfig_for(tmp_path, server), timeout=timedelta(seconds=0.5))
 
-        with pytest.raises(ClusterUnreachableError, match="timed out"):
+        with pytest.raises(ClusterUnreachableError, match=r"timeout=0\.5"):
             hanging.nodes()
 
 
