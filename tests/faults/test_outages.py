@@ -201,6 +201,11 @@ def test_more_requests_than_a_process_can_serve_get_503_at_once_and_probes_are_a
     process.wait(30)
 
 
+def ended_statements(platform: Platform) -> int:
+    """How many statements the primary has ended because their time was up."""
+    return platform.primary.log.read_text().count("canceling statement due to statement timeout")
+
+
 @contextmanager
 def slow_web(platform: Platform) -> Iterator[str]:
     """A web process whose requests may take less than a lock's wait, and which does not watch its database."""
@@ -216,6 +221,7 @@ def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_beh
     platform: Platform, url: str
 ) -> None:
     wish = {"name": f"locked-{uuid4().hex[:6]}", "engine": "woocommerce", "plan": "small"}
+    ended_before = ended_statements(platform)
     with slow_web(platform) as slow, closing(log_in(url)) as browser:
         with locked_stores(platform), ThreadPoolExecutor(4) as pool:
             calls = [pool.submit(ask, slow, "/api/v1/stores", "POST", wish) for _ in range(3)]
@@ -228,6 +234,7 @@ def test_a_request_that_meets_a_locked_table_ends_in_time_and_leaves_nothing_beh
     assert told == {(503, "request_timeout", "5")}
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert still_at_work == []
+    assert ended_statements(platform) > ended_before  # and not by the time that a lock may take
     assert [answer.status_code for answer in again] == [200] * 8
 
 
