@@ -19,6 +19,9 @@ from provisioning.adapters.kubernetes_watch import Change, Listing
 #: A store is rung for once it was quiet for so long, in seconds, and at the latest so long after its first news.
 QUIET: Final = 0.5
 LONGEST: Final = 3.0
+#: The same for a store that is on its way and not there: nothing goes on yet, it only has something else to say.
+QUIET_ON_THE_WAY: Final = 5.0
+LONGEST_ON_THE_WAY: Final = 15.0
 
 _NAMESPACE_PREFIX: Final = "store-"
 #: What a container waits for on its usual way to running.
@@ -27,16 +30,18 @@ _STARTING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _WELL: Final = "well"
 _GONE: Final = "gone"
 _UNKNOWN: Final = "unknown"
+_WORKLOADS: Final = frozenset({"Deployment", "StatefulSet", "Job"})
 #: An object of these that goes is news by itself; a pod that goes shows in its workload.
-_MISSED_WHEN_GONE: Final = frozenset({"Namespace", "Deployment", "StatefulSet", "Job", "PersistentVolumeClaim"})
+_MISSED_WHEN_GONE: Final = frozenset({"Namespace", "PersistentVolumeClaim", *_WORKLOADS})
 
 
 class News(Flag):
-    """What kind of news there is of a store."""
+    """What kind of news there is of a store. ``VOLUME``: one is there, which matters to who waits for just that."""
 
     PROGRESS = auto()
     LOSS = auto()
     TROUBLE = auto()
+    VOLUME = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Sightings:
 
     _seen: dict[str, dict[tuple[str, str], _Sighting]] = field(default_factory=dict)
     _pending: dict[UUID, _Pending] = field(default_factory=dict)
+    _not_ready: dict[UUID, set[tuple[str, str]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def see(self, change: Change, *, owner_label: str, at: float) -> None:
@@ -101,6 +107,7 @@ class Sightings:
                     continue
                 missed += 1
                 seen[key] = _Sighting(store_id, change.version, _UNKNOWN)
+                self._count(kind, change.name, store_id, _UNKNOWN)
                 self._tell(store_id, News.PROGRESS | News.TROUBLE, at)
             self._forget(kind, missing, at)
         return missed + len(missing)
@@ -111,7 +118,7 @@ class Sightings:
             due = {
                 store_id: pending.news
                 for store_id, pending in self._pending.items()
-                if at - pending.last >= QUIET or at - pending.first >= LONGEST
+                if self._is_due(store_id, pending, at)
             }
             for store_id in due:
                 del self._pending[store_id]
@@ -135,15 +142,17 @@ class Sightings:
             seen.pop(key, None)
         else:
             seen[key] = _Sighting(store_id, change.version, says)
+        self._count(change.kind, change.name, store_id, says)
         if change.deleted and change.kind == "Event":
             return  # the cluster forgets its events after an hour
-        news = _news(before.says if before else None, says)
+        news = _news(change.kind, before.says if before else None, says)
         if news:
             self._tell(store_id, news, at)
 
     def _forget(self, kind: str, keys: Iterable[tuple[str, str]], at: float) -> None:
         for key in keys:
             gone = self._seen[kind].pop(key)
+            self._count(kind, key[1], gone.store_id, _GONE)
             if kind in _MISSED_WHEN_GONE:
                 self._tell(gone.store_id, News.PROGRESS | News.LOSS, at)
 
@@ -151,6 +160,23 @@ class Sightings:
         pending = self._pending.setdefault(store_id, _Pending(news, at, at))
         pending.news |= news
         pending.last = at
+
+    def _count(self, kind: str, name: str, store_id: UUID, says: object) -> None:
+        """Keep which workloads of a store are not ready yet."""
+        if kind not in _WORKLOADS:
+            return
+        lacking = self._not_ready.setdefault(store_id, set())
+        if says is None:
+            lacking.add((kind, name))
+        else:
+            lacking.discard((kind, name))
+        if not lacking:
+            del self._not_ready[store_id]
+
+    def _is_due(self, store_id: UUID, pending: _Pending, at: float) -> bool:
+        on_its_way = store_id in self._not_ready and not pending.news & (News.LOSS | News.TROUBLE)
+        quiet, longest = (QUIET_ON_THE_WAY, LONGEST_ON_THE_WAY) if on_its_way else (QUIET, LONGEST)
+        return at - pending.last >= quiet or at - pending.first >= longest
 
 
 def _says(change: Change) -> object:
@@ -174,13 +200,13 @@ def _says(change: Change) -> object:
     return _UNKNOWN
 
 
-def _news(before: object, says: object) -> News | None:
+def _news(kind: str, before: object, says: object) -> News | None:
     if says == before:
         return None
     if says == _GONE:
         return News.PROGRESS | News.LOSS
     if says == _WELL:
-        return News.PROGRESS
+        return News.VOLUME if kind == "PersistentVolumeClaim" else News.PROGRESS
     if says is None:
         return News.LOSS if before == _WELL else News.PROGRESS
     return News.TROUBLE

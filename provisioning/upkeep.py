@@ -23,10 +23,13 @@ def wake(stores: Mapping[UUID, News], *, now: datetime) -> list[UUID]:
 
     A store that nobody works on is inspected soon when the news makes it doubtful, or better.
     """
-    telling = {store_id for store_id, news in stores.items() if news & (News.PROGRESS | News.TROUBLE)}
     live = Job.objects.filter(store_id__in=list(stores), state__in=LIVE)
-    jobs = list(live.only("pk", "store_id", "state", "due_at"))
-    waiting = [job.pk for job in jobs if job.state == JobState.WAITING and job.due_at > now and job.store_id in telling]
+    jobs = list(live.only("pk", "store_id", "state", "due_at", "reason"))
+    waiting = [
+        job.pk
+        for job in jobs
+        if job.state == JobState.WAITING and job.due_at > now and _is_told(job, stores[job.store_id])
+    ]
     running = [job.pk for job in jobs if job.state == JobState.RUNNING]
     if running:
         # Somebody looks at the store right now and may have looked too early: have it looked at once more.
@@ -41,6 +44,12 @@ def wake(stores: Mapping[UUID, News], *, now: datetime) -> list[UUID]:
             kept = Placement.objects.filter(store_id__in=list(ids), store__status=status, inspected_at__isnull=False)
             kept.update(inspected_at=None)
     return waiting
+
+
+def _is_told(job: Job, news: News) -> bool:
+    """Whether ``news`` may let a waiting job go on, or make it say something else."""
+    # Containers that are starting wait for no volume any more.
+    return bool(news & (News.PROGRESS | News.TROUBLE)) or (News.VOLUME in news and job.reason != "STARTING")
 
 
 def look_again(cluster_id: int, *, now: datetime) -> int:

@@ -80,14 +80,15 @@ def test_a_worker_that_lost_its_lease_writes_nothing() -> None:
 
 
 @pytest.mark.django_db
-def test_a_change_that_came_while_a_step_looked_makes_it_look_again() -> None:
+@pytest.mark.parametrize("news", News)
+def test_a_change_that_came_while_a_step_looked_makes_it_look_again(news: News) -> None:
     store = make_store()
     job = make_job(store)
     lease = leases.claim(job.pk, holder="one", lease_time=LEASE, now=NOON)
     assert lease is not None
     begun = bookkeeping.begin_step(lease, now=NOON)
     assert isinstance(begun, tuple)
-    upkeep.wake({store.pk: News.PROGRESS}, now=NOON + timedelta(seconds=1))
+    upkeep.wake({store.pk: news}, now=NOON + timedelta(seconds=1))
 
     waits = Wait("STARTING", "…")
     look_again = bookkeeping.step_waits(lease, begun[1], waits, recheck=LEASE, now=NOON + timedelta(seconds=2))
@@ -127,6 +128,18 @@ def test_news_reaches_those_whom_it_concerns() -> None:
     assert upkeep.wake(dict.fromkeys(everyone, News.PROGRESS), now=NOON) == [job.pk]
     assert doubted() == {degraded.pk}
     assert Job.objects.get().due_at == NOON
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("reason", "is_told"), [("VOLUME_PENDING", True), ("UNSCHEDULABLE", True), ("STARTING", False)]
+)
+def test_a_volume_that_is_there_wakes_who_may_have_waited_for_it(reason: str, is_told: bool) -> None:
+    job = make_job(make_store())
+    waits = {"state": JobState.WAITING, "due_at": NOON + timedelta(hours=1), "reason": reason}
+    Job.objects.filter(pk=job.pk).update(**waits)
+
+    assert upkeep.wake({job.store_id: News.VOLUME}, now=NOON) == ([job.pk] if is_told else [])
 
 
 def make_ready(status: str) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ import pytest
 
 from provisioning.adapters.kubernetes_objects import Claim, Container, Namespace, Pod, WarningEvent, Workload
 from provisioning.adapters.kubernetes_watch import Change, Listing, Told
-from provisioning.sightings import LONGEST, QUIET, News, Sightings
+from provisioning.sightings import LONGEST, QUIET, QUIET_ON_THE_WAY, News, Sightings
 
 _LABEL = "owner"
 STORE, OTHER = uuid4(), uuid4()
@@ -58,7 +59,7 @@ def after_all(sightings: Sightings) -> dict[UUID, News]:
         (pod(), pod("ImagePullBackOff"), News.TROUBLE),
         (pod("ImagePullBackOff"), pod("ImagePullBackOff"), None),
         (pod("ImagePullBackOff"), pod(), News.PROGRESS),
-        (Claim("data", "Pending"), Claim("data", "Bound"), News.PROGRESS),
+        (Claim("data", "Pending"), Claim("data", "Bound"), News.VOLUME),
         (None, namespace(), None),
         (namespace(), namespace(terminating=True), News.TROUBLE),
         (namespace(terminating=True), namespace("a finalizer", terminating=True), News.TROUBLE),
@@ -111,6 +112,46 @@ def test_a_burst_is_told_once_when_it_is_over_or_lasts_too_long() -> None:
         see(sightings, change(workload(step % 2), step), at=step * 0.1)
         told += [step * 0.1] * len(sightings.take_due(at=step * 0.1))
     assert len(told) == int(10 / LONGEST)
+
+
+def test_a_store_that_is_on_its_way_is_told_of_now_and_then_and_at_once_when_all_of_it_runs() -> None:
+    sightings = Sightings()
+    setup = replace(change(workload(0)), kind="Job")
+    done = replace(setup, version="9", told=replace(workload(1), kind="Job", complete=True))
+    see(sightings, change(workload(0)), setup)
+
+    see(sightings, change(workload(1), 2), at=1)
+    assert sightings.take_due(at=1 + LONGEST) == {}
+    assert sightings.take_due(at=1 + QUIET_ON_THE_WAY) == {STORE: News.PROGRESS}
+
+    see(sightings, done, at=20)
+    assert sightings.take_due(at=20 + QUIET) == {STORE: News.PROGRESS}
+
+
+@pytest.mark.parametrize("trouble", [change(pod("ImagePullBackOff")), change(workload(0, failed=True), 3)])
+def test_trouble_of_a_store_that_is_on_its_way_is_told_soon(trouble: Change) -> None:
+    sightings = Sightings()
+    see(sightings, replace(change(workload(0)), name="db"), change(workload(0)))
+
+    see(sightings, trouble, at=1)
+
+    assert sightings.take_due(at=1 + QUIET) == {STORE: News.TROUBLE}
+
+
+@pytest.mark.parametrize("way", ["deleted", "missed"])
+def test_a_workload_that_is_gone_holds_nobody_up(way: str) -> None:
+    sightings = Sightings()
+    old = replace(change(workload(0)), name="old")
+    see(sightings, change(workload(0)), old)
+    if way == "deleted":
+        see(sightings, replace(old, version="2", deleted=True))
+    else:
+        sightings.compare("Deployment", listing(9, metadata(1)), owner_label=_LABEL, at=0)
+    after_all(sightings)
+
+    see(sightings, change(workload(1), 10), at=1)
+
+    assert sightings.take_due(at=1 + QUIET) == {STORE: News.PROGRESS}
 
 
 def listing(version: int, *changes: Change) -> Listing:
