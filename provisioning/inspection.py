@@ -21,7 +21,7 @@ from provisioning.engines.base import NotSellingError
 from provisioning.leases import Clock
 from provisioning.models import Cluster, Placement
 from provisioning.workflows.base import OWNER_LABEL
-from provisioning.workflows.diagnosis import Finding, diagnose, explain_by_log, missing_workloads
+from provisioning.workflows.diagnosis import Finding, all_ready, diagnose, explain_by_log, missing_workloads
 from provisioning.workflows.install import read_log
 from stores.models import StoreStatus
 
@@ -89,13 +89,14 @@ class Inspector:
         if namespace is None or namespace.labels.get(OWNER_LABEL) != str(placement.store_id):
             # A new namespace would be an empty shop: a person has to decide.
             return Finding("DRIFTED", f"namespace {placement.namespace} is gone"), False
-        snapshot = clients.kubernetes.snapshot(placement.namespace)
-        missing = missing_workloads(snapshot, placement.workloads)
+        workloads = clients.kubernetes.workloads(placement.namespace)
+        missing = missing_workloads(workloads, placement.workloads)
         if missing:
             return Finding("DRIFTED", f"missing: {', '.join(missing)}"), True
-        finding = diagnose(snapshot)
-        if finding is not None:
-            return explain_by_log(finding, read_log(clients.kubernetes, placement.namespace, finding)), False
+        if not all_ready(workloads):
+            finding = diagnose(clients.kubernetes.snapshot(placement.namespace, workloads=workloads))
+            if finding is not None:
+                return explain_by_log(finding, read_log(clients.kubernetes, placement.namespace, finding)), False
         return self._ask_storefront(placement, clients) or probes.standing_failure(placement), False
 
     def _ask_storefront(self, placement: Placement, clients: ClusterClients) -> Finding | None:

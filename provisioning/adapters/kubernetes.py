@@ -274,15 +274,19 @@ class Kubernetes:
         """Return the cluster's nodes."""
         return [Node.read(item) for item in self._list(_path("Node"))]
 
-    def snapshot(self, namespace: str) -> Snapshot:
-        """Return what tells why the namespace is, or is not, ready."""
+    def workloads(self, namespace: str) -> tuple[Workload, ...]:
+        """Return what has to run in the namespace."""
         owned = ("Deployment", "StatefulSet", "Job")
         everything = [(kind, item) for kind in owned for item in self._list(_path(kind, namespace=namespace))]
         # A Job that a CronJob made is routine work: the store does not depend on it.
         workloads = [(kind, item) for kind, item in everything if not item["metadata"].get("ownerReferences")]
+        return tuple(Workload.read(kind, item) for kind, item in workloads)
+
+    def snapshot(self, namespace: str, *, workloads: tuple[Workload, ...] | None = None) -> Snapshot:
+        """Return what tells why the namespace is, or is not, ready, with its ``workloads`` if they were read before."""
         events = self._list(_path("Event", namespace=namespace))
         return Snapshot(
-            workloads=tuple(Workload.read(kind, item) for kind, item in workloads),
+            workloads=self.workloads(namespace) if workloads is None else workloads,
             pods=tuple(Pod.read(item) for item in self._list(_path("Pod", namespace=namespace))),
             claims=tuple(Claim.read(item) for item in self._list(_path("PersistentVolumeClaim", namespace=namespace))),
             warnings=tuple(WarningEvent.read(item) for item in events if item.get("type") == "Warning"),

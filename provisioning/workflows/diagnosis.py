@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -11,7 +11,16 @@ from provisioning.adapters.kubernetes import Snapshot, Workload
 from provisioning.evidence import Evidence
 from provisioning.workflows.symptoms import RULES, Finding, LogPlace, silent_container
 
-__all__ = ["QUIET_START", "Finding", "LogPlace", "diagnose", "explain_by_log", "missing_workloads", "workload_names"]
+__all__ = [
+    "QUIET_START",
+    "Finding",
+    "LogPlace",
+    "all_ready",
+    "diagnose",
+    "explain_by_log",
+    "missing_workloads",
+    "workload_names",
+]
 
 #: How long containers may be busy starting before their logs are asked for what they complain about.
 QUIET_START: Final = timedelta(minutes=1)
@@ -45,9 +54,9 @@ def diagnose(
         lasted: How long a reason has been the store's already, by its code.
         waited: How long the store has been waited for.
     """
-    missing = [workload for workload in snapshot.workloads if not _is_ready(workload)]
-    if snapshot.workloads and not missing:
+    if all_ready(snapshot.workloads):
         return None
+    missing = [workload for workload in snapshot.workloads if not _is_ready(workload)]
     for rule in RULES:
         for finding in rule.find(snapshot):
             if rule.patience is None:
@@ -85,14 +94,19 @@ def explain_by_log(
     return finding
 
 
-def workload_names(snapshot: Snapshot) -> list[str]:
+def all_ready(workloads: Collection[Workload]) -> bool:
+    """Whether there is something that runs, and all of it is ready: then nothing else of the namespace matters."""
+    return bool(workloads) and all(_is_ready(workload) for workload in workloads)
+
+
+def workload_names(workloads: Iterable[Workload]) -> list[str]:
     """Return what has to be there as long as the store is, as in ``Deployment/store-web``; set-up Jobs come and go."""
-    return sorted(f"{w.kind}/{w.name}" for w in snapshot.workloads if w.kind != "Job")
+    return sorted(f"{w.kind}/{w.name}" for w in workloads if w.kind != "Job")
 
 
-def missing_workloads(snapshot: Snapshot, expected: Iterable[str]) -> list[str]:
+def missing_workloads(workloads: Iterable[Workload], expected: Iterable[str]) -> list[str]:
     """Return which of ``expected`` are not there."""
-    return sorted(set(expected) - set(workload_names(snapshot)))
+    return sorted(set(expected) - set(workload_names(workloads)))
 
 
 def _is_ready(workload: Workload) -> bool:

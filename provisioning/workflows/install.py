@@ -11,7 +11,7 @@ from provisioning.evidence import Evidence, lines_of
 from provisioning.outcomes import Done, Outcome, StepFailedError, Wait
 from provisioning.workflows.base import OWNER_LABEL, Step, StepContext
 from provisioning.workflows.boundary import boundary
-from provisioning.workflows.diagnosis import QUIET_START, Finding, diagnose, explain_by_log, workload_names
+from provisioning.workflows.diagnosis import QUIET_START, Finding, all_ready, diagnose, explain_by_log, workload_names
 
 
 def prepare_namespace(context: StepContext) -> Outcome:
@@ -45,18 +45,21 @@ def create_credentials(context: StepContext) -> Outcome:
 
 def wait_for_workloads(context: StepContext) -> Outcome:
     """See whether everything of the release runs and the set-up has completed; say what is missing if not."""
-    snapshot = context.kubernetes.snapshot(context.namespace)
-    finding = diagnose(snapshot, lasted=context.lasted, waited=context.now - context.step_started_at)
+    workloads = context.kubernetes.workloads(context.namespace)
+    waited = context.now - context.step_started_at
+    finding = None
+    if not all_ready(workloads):
+        snapshot = context.kubernetes.snapshot(context.namespace, workloads=workloads)
+        finding = diagnose(snapshot, lasted=context.lasted, waited=waited)
     if finding is None:
         return Done(
-            f"{len(snapshot.workloads)} workload(s) ready, set-up complete",
-            placement={"workloads": workload_names(snapshot)},
+            f"{len(workloads)} workload(s) ready, set-up complete",
+            placement={"workloads": workload_names(workloads)},
         )
     log = read_log(context.kubernetes, context.namespace, finding)
     finding = explain_by_log(finding, log, lasted=context.lasted)
     if finding.is_final:
         raise StepFailedError(finding.reason, finding.detail, finding.evidence)
-    waited = context.now - context.step_started_at
     return Wait(
         finding.reason,
         finding.detail,

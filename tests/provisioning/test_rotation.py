@@ -49,7 +49,7 @@ def test_a_rotation_ends_with_an_order_under_new_credentials_and_forgets_the_old
 ) -> None:
     store = work_until(order(engine=slug), StoreStatus.READY)
     before, namespace = secret_of(cluster, store), store.placement.namespace
-    setups = {job.name for job in kubernetes_of(cluster).snapshot(namespace).workloads if job.kind == "Job"}
+    setups = {job.name for job in kubernetes_of(cluster).workloads(namespace) if job.kind == "Job"}
 
     store = work_until(rotate(store), StoreStatus.READY)
 
@@ -62,7 +62,7 @@ def test_a_rotation_ends_with_an_order_under_new_credentials_and_forgets_the_old
     assert (dict(kept.current), kept.staged, kept.previous) == (after, None, None)
     assert Placement.objects.get(store=store).credentials_version == 2
     # The set-up ran again, and the web pods are new ones.
-    names = {job.name for job in kubernetes_of(cluster).snapshot(namespace).workloads if job.kind == "Job"}
+    names = {job.name for job in kubernetes_of(cluster).workloads(namespace) if job.kind == "Job"}
     assert names
     assert not names & setups
     web = dev_cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/store-web")
