@@ -70,36 +70,46 @@ class Idle(Enum):
 
 
 def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
-    """Mark the next step as running and return it.
+    """Mark the next step as running and return it, with its job and the job's store as they are now.
 
     A step that runs Helm takes one of its cluster's turns. When there is none, the job is let go, in the queue.
     """
     with fenced(lease) as (job, store):
-        workflow = WORKFLOWS[JobKind(job.kind)]
-        row = job.steps.exclude(state=StepState.DONE).order_by("position").first()
-        if row is None:
-            return Idle.DONE
-        step = workflow.step(row.name)
-        if step.runs_helm and not _may_run_helm(store, now):
-            _wait_for_turn(job, store, row, now)
-            return Idle.NO_TURN
-        if store.status != workflow.begins_as:
-            store.move_to(workflow.begins_as, at=now)
-        row.state, row.tries = StepState.RUNNING, row.tries + 1
-        row.started_at = row.started_at or now
-        row.deadline_at = row.deadline_at or now + step.limit(store.plan.spec)
-        row.save(update_fields=["state", "tries", "started_at", "deadline_at"])
-        # Each step begins with a whole lease, which its heartbeat prolongs.
-        job.change(lease_until=now + lease.time, woken_at=None, turn=Turn.HELD if step.runs_helm else Turn.NONE)
-        if row.position == 1 and row.tries == 1:
-            timeline.tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
-        return job, row
+        return _begin_next(lease, job, store, now)
+
+
+def _begin_next(lease: Lease, job: Job, store: Store, now: datetime, **news: Any) -> tuple[Job, JobStep] | Idle:
+    """Begin the next step, and write ``news`` of the job as well."""
+    workflow = WORKFLOWS[JobKind(job.kind)]
+    row = job.steps.exclude(state=StepState.DONE).order_by("position").first()
+    if row is None:
+        if news:
+            job.change(turn=Turn.NONE, **news)
+        return Idle.DONE
+    step = workflow.step(row.name)
+    if step.runs_helm and not _may_run_helm(store, now):
+        if news:
+            job.change(**news)
+        _wait_for_turn(job, store, row, now)
+        return Idle.NO_TURN
+    if store.status != workflow.begins_as:
+        store.move_to(workflow.begins_as, at=now)
+    row.state, row.tries = StepState.RUNNING, row.tries + 1
+    row.started_at = row.started_at or now
+    row.deadline_at = row.deadline_at or now + step.limit(store.plan.spec)
+    row.save(update_fields=["state", "tries", "started_at", "deadline_at"])
+    # Each step begins with a whole lease, which its heartbeat prolongs.
+    turn = Turn.HELD if step.runs_helm else Turn.NONE
+    job.change(lease_until=now + lease.time, woken_at=None, turn=turn, **news)
+    if row.position == 1 and row.tries == 1:
+        timeline.tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
+    return job, row
 
 
 def _may_run_helm(store: Store, now: datetime) -> bool:
     # The row's lock makes those who ask at the same time count one after the other.
     cluster = Cluster.objects.select_for_update().get(placements__store=store)
-    held = Job.objects.holding_a_turn(now).filter(store__placement__cluster=cluster)
+    held = Job.objects.holding_a_turn(now).filter(store__placement__cluster=cluster).exclude(store=store)
     return held.count() < cluster.helm_at_most
 
 
@@ -110,15 +120,15 @@ def _wait_for_turn(job: Job, store: Store, row: JobStep, now: datetime) -> None:
     job.change(state=JobState.QUEUED, turn=Turn.WANTED, lease_until=None, holder="", due_at=now)
 
 
-def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> None:
-    """Write down that the step's wish holds, with what it found out."""
+def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+    """Write down that the step's wish holds, with what it found out, and begin the next one as :func:`begin_step`."""
     with fenced(lease) as (job, store):
         _write_step(row, StepState.DONE, outcome.detail, finished_at=now)
-        job.change(attempt=0, turn=Turn.NONE, **_NO_TROUBLE)
-        store.change(updated_at=now, **{**timeline.NO_REASON, **outcome.store})
+        _tell_store(store, now, **{**timeline.NO_REASON, **outcome.store})
         if outcome.placement:
             Placement.objects.filter(store=store).update(**outcome.placement)
         timeline.tell(store, job, now, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
+        return _begin_next(lease, job, store, now, attempt=0, **_NO_TROUBLE)
 
 
 def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, recheck: timedelta, now: datetime) -> bool:
@@ -199,7 +209,11 @@ def finish(lease: Lease, *, now: datetime) -> None:
             Mismatch.objects.filter(store=store).delete()
         # Helm has just applied the objects: they are compared at once only where a difference was known.
         is_known = Mismatch.objects.filter(store=store).exists()
-        Placement.objects.filter(store=store).update(evidence=[], compared_at=None if is_known else now)
+        # Its last steps were an inspection as well, unless the cluster has told news since.
+        is_doubtful = is_known or job.woken_at is not None
+        Placement.objects.filter(store=store).update(
+            evidence=[], compared_at=None if is_known else now, inspected_at=None if is_doubtful else now
+        )
 
 
 def let_go(lease: Lease, *, now: datetime) -> UUID | None:
@@ -319,5 +333,9 @@ def _explain(
         since = now
         timeline.tell(store, job, now, level, reason.code, told["message"])
     job.change(evidence=[one.as_row() for one in evidence], reason_since=since or now, cause="", **told)
-    if any(getattr(store, name) != value for name, value in told.items()):
-        store.change(updated_at=now, **told)  # unchanged news are no new version: nobody's If-Match grows stale
+    _tell_store(store, now, **told)
+
+
+def _tell_store(store: Store, now: datetime, **fields: Any) -> None:
+    if any(getattr(store, name) != value for name, value in fields.items()):
+        store.change(updated_at=now, **fields)  # unchanged news are no new version: nobody's If-Match grows stale

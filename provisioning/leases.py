@@ -77,9 +77,10 @@ def fenced(lease: Lease) -> Iterator[tuple[Job, Store]]:
         # The store's row first, everywhere: two transactions that lock both then never wait for each other.
         # PostgreSQL locks in the order of these names, and sees what was committed while it waited.
         both = Job.objects.select_for_update(of=("store", "self")).select_related("store__plan")
-        job = both.filter(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING).first()
-        if job is None:
-            raise LostLeaseError
+        try:
+            job = both.get(pk=lease.job_id, fence=lease.fence, state=JobState.RUNNING)
+        except Job.DoesNotExist as error:
+            raise LostLeaseError from error
         yield job, job.store
 
 

@@ -15,6 +15,7 @@ from django.db import DatabaseError
 
 from provisioning import bookkeeping, doorbell, probes, queue
 from provisioning.adapters.helm import HelmKilledError
+from provisioning.bookkeeping import Idle
 from provisioning.clients import ClusterClients
 from provisioning.ending import Ending
 from provisioning.engines import all_engines
@@ -29,6 +30,9 @@ from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
 _CLAIMS: Final = 5
 
 log = structlog.get_logger(__name__)
+
+#: What there is to do next: a job's step, nothing because of :class:`Idle`, or nothing because the job was let go.
+Begun = tuple[Job, JobStep] | Idle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,7 @@ class Runner:
             return False
         with structlog.contextvars.bound_contextvars(job_id=str(job_id), store_id=str(lease.store_id)):
             try:
-                while self._next_step(lease):
-                    if self.ending.has_begun:
-                        self._hand_over(lease)
-                        break
+                self._work(lease)
             except LostLeaseError:
                 log.info("lease_lost")
                 successor = bookkeeping.let_go(lease, now=self.clock())
@@ -82,22 +83,26 @@ class Runner:
                     doorbell.ring(successor)
         return True
 
-    def _next_step(self, lease: Lease) -> bool:
-        """Do one step. Returns whether the next one can be done at once."""
-        begun = bookkeeping.begin_step(lease, now=self.clock())
-        if isinstance(begun, bookkeeping.Idle):
-            if begun is bookkeeping.Idle.DONE:
+    def _work(self, lease: Lease) -> None:
+        begun: Begun = bookkeeping.begin_step(lease, now=self.clock())
+        while begun is not None:
+            if begun is Idle.DONE:
                 bookkeeping.finish(lease, now=self.clock())
-            return False
-        job, row = begun
-        step = WORKFLOWS[JobKind(job.kind)].step(row.name)
-        try:
-            return self._do(lease, job, row, step)
-        finally:
-            if step.runs_helm:
-                self._give_turn_on(job)
+            if isinstance(begun, Idle):
+                return
+            if self.ending.has_begun:
+                self._hand_over(lease)
+                return
+            job, row = begun
+            step = WORKFLOWS[JobKind(job.kind)].step(row.name)
+            try:
+                begun = self._do(lease, job, row, step)
+            finally:
+                if step.runs_helm:
+                    self._give_turn_on(job)
 
-    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step) -> bool:
+    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step) -> Begun:
+        """Do one step. Returns the next one, begun, or ``None`` when the job was let go."""
         workflow = WORKFLOWS[JobKind(job.kind)]
         try:
             outcome = self._run(lease, job, row, step)
@@ -105,21 +110,21 @@ class Runner:
             raise  # the database is the truth: without it nothing can be written down, and the lease will expire
         except HelmKilledError:
             self._hand_over(lease)  # refused when it was the lost lease that ended the program
-            return False
+            return None
         except Exception as error:
             self._record_failure(lease, job, row, workflow, explain(error), error)
-            return False
+            return None
         if isinstance(outcome, Done):
-            bookkeeping.step_done(lease, row, outcome, now=self.clock())
-            return True
+            return bookkeeping.step_done(lease, row, outcome, now=self.clock())
         now = self.clock()
         pause = recheck(outcome.recheck, now - (row.started_at or now), net=self.recheck_time, jitter=_jitter())
         if bookkeeping.step_waits(lease, row, outcome, recheck=pause, now=now):
             doorbell.ring(job.pk)
-        return False
+        return None
 
     def _run(self, lease: Lease, job: Job, row: JobStep, step: Step) -> Outcome:
-        placement = Placement.objects.select_related("cluster", "store__plan").get(store_id=job.store_id)
+        placement = Placement.objects.select_related("cluster").get(store_id=job.store_id)
+        placement.store = job.store
         clients = self.clients(placement.cluster)
         with Heartbeat(lease, self.clock) as heartbeat:
             now = self.clock()

@@ -62,9 +62,10 @@ def make_ready(store: Store) -> None:
     job = Job.objects.live().get(store=store)
     lease = leases.claim(job.pk, holder="test", lease_time=timedelta(seconds=30), now=timezone.now())
     assert lease is not None
-    while isinstance(begun := bookkeeping.begin_step(lease, now=timezone.now()), tuple):
-        found = {"url": "http://127.0.0.1:9/", "admin_url": "http://127.0.0.1:9/wp-admin/"}
-        bookkeeping.step_done(lease, begun[1], Done("fine", store=found), now=timezone.now())
+    found = Done("fine", store={"url": "http://127.0.0.1:9/", "admin_url": "http://127.0.0.1:9/wp-admin/"})
+    begun = bookkeeping.begin_step(lease, now=timezone.now())
+    while isinstance(begun, tuple):
+        begun = bookkeeping.step_done(lease, begun[1], found, now=timezone.now())
     bookkeeping.finish(lease, now=timezone.now())
 
 

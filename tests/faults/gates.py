@@ -94,17 +94,19 @@ def _install(gates: Gates) -> None:
         kind = Job.objects.values_list("kind", flat=True).get(pk=lease.job_id)
         gates.wait(str(lease.store_id), f"{kind}.{step}.{moment}", _Alive(lease))
 
-    def begin_and_stop(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
-        begun = begin(lease, now=now)
+    def stop(lease: Lease, begun: tuple[Job, JobStep] | Idle) -> tuple[Job, JobStep] | Idle:
         if begun is Idle.DONE:
             stop_at(lease, "all", "finish")
         elif not isinstance(begun, Idle):
             stop_at(lease, begun[1].name, "begun")
         return begun
 
-    def stop_and_write(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> None:
+    def begin_and_stop(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+        return stop(lease, begin(lease, now=now))
+
+    def stop_and_write(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> tuple[Job, JobStep] | Idle:
         stop_at(lease, row.name, "made")
-        done(lease, row, outcome, now=now)
+        return stop(lease, done(lease, row, outcome, now=now))
 
     bookkeeping.begin_step, bookkeeping.step_done = begin_and_stop, stop_and_write
 

@@ -41,19 +41,24 @@ begin, done = bookkeeping.begin_step, bookkeeping.step_done
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def begin_and_die(lease, *, now):
-    begun = begin(lease, now=now)
-    if begun and begun[1].name == step:
+def die_if_begun(begun):
+    if isinstance(begun, tuple) and begun[1].name == step:
         die()
     return begun
+
+def begin_and_die(lease, *, now):
+    return die_if_begun(begin(lease, now=now))
+
+def write_down_and_die(lease, row, outcome, *, now):
+    return die_if_begun(done(lease, row, outcome, now=now))
 
 def die_before_it_is_written_down(lease, row, outcome, *, now):
     if row.name == step:
         die()
-    done(lease, row, outcome, now=now)
+    return done(lease, row, outcome, now=now)
 
 if point == "before":
-    bookkeeping.begin_step = begin_and_die
+    bookkeeping.begin_step, bookkeeping.step_done = begin_and_die, write_down_and_die
 else:
     bookkeeping.step_done = die_before_it_is_written_down
 worker = Runner(holder="victim", lease_time=timedelta(seconds=1.5), clients=clients.for_cluster, clock=timezone.now)
