@@ -85,6 +85,7 @@ class Runner:
 
     def _work(self, lease: Lease) -> None:
         begun: Begun = bookkeeping.begin_step(lease, now=self.clock())
+        placement = Placement.objects.select_related("cluster").get(store_id=lease.store_id)
         while begun is not None:
             if begun is Idle.DONE:
                 bookkeeping.finish(lease, now=self.clock())
@@ -94,18 +95,19 @@ class Runner:
                 self._hand_over(lease)
                 return
             job, row = begun
+            placement.store = job.store
             step = WORKFLOWS[JobKind(job.kind)].step(row.name)
             try:
-                begun = self._do(lease, job, row, step)
+                begun = self._do(lease, job, row, step, placement)
             finally:
                 if step.runs_helm:
-                    self._give_turn_on(job)
+                    self._give_turn_on(placement.cluster)
 
-    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step) -> Begun:
+    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement) -> Begun:
         """Do one step. Returns the next one, begun, or ``None`` when the job was let go."""
         workflow = WORKFLOWS[JobKind(job.kind)]
         try:
-            outcome = self._run(lease, job, row, step)
+            outcome = self._run(lease, job, row, step, placement)
         except (LostLeaseError, DatabaseError):
             raise  # the database is the truth: without it nothing can be written down, and the lease will expire
         except HelmKilledError:
@@ -115,16 +117,17 @@ class Runner:
             self._record_failure(lease, job, row, workflow, explain(error), error)
             return None
         if isinstance(outcome, Done):
-            return bookkeeping.step_done(lease, row, outcome, now=self.clock())
+            begun = bookkeeping.step_done(lease, row, outcome, now=self.clock())
+            for name, value in outcome.placement.items():
+                setattr(placement, name, value)
+            return begun
         now = self.clock()
         pause = recheck(outcome.recheck, now - (row.started_at or now), net=self.recheck_time, jitter=_jitter())
         if bookkeeping.step_waits(lease, row, outcome, recheck=pause, now=now):
             doorbell.ring(job.pk)
         return None
 
-    def _run(self, lease: Lease, job: Job, row: JobStep, step: Step) -> Outcome:
-        placement = Placement.objects.select_related("cluster").get(store_id=job.store_id)
-        placement.store = job.store
+    def _run(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement) -> Outcome:
         clients = self.clients(placement.cluster)
         with Heartbeat(lease, self.clock) as heartbeat:
             now = self.clock()
@@ -150,8 +153,7 @@ class Runner:
             raise LostLeaseError
         return outcome
 
-    def _give_turn_on(self, job: Job) -> None:
-        cluster = Cluster.objects.get(placements__store=job.store_id)
+    def _give_turn_on(self, cluster: Cluster) -> None:
         if waits := queue.next_for_a_turn(cluster):
             doorbell.ring(waits)
 
