@@ -45,6 +45,18 @@ def connect(url: str) -> Connection:
     return app.connection_for_read(url, transport_options=options)
 
 
+def test_a_channel_keeps_its_client_until_its_connections_are_given_up(valkey: tuple[str, Popen[bytes]]) -> None:
+    with connect(valkey[0]) as connection:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+        channel._disconnect_pools()
+
+        with channel.conn_or_acquire() as later:
+            assert later is not first
+            assert later.ping()
+
+
 def test_a_worker_gives_up_a_connection_whose_redis_died_while_it_worked_and_waited(
     valkey: tuple[str, Popen[bytes]], hub: Hub
 ) -> None:
