@@ -13,6 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
+from storeplatform.dashboard import parts
+from storeplatform.health import checks
 
 from provisioning import breakers
 from provisioning.adapters.breaker import Breaker
@@ -67,6 +69,24 @@ def test_a_part_that_works_says_how_soon_it_answered(operator_client: Client) ->
 
     assert re.search(r"Works primary .* ago, in \d+ ms none Nothing to do\.", told["database"])
     assert "replica" not in told
+
+
+@pytest.mark.parametrize(
+    ("redis", "said"),
+    [("ok", "Every part works."), ("unknown", "Every part that was asked works; 1 was not.")],
+)
+def test_only_parts_that_were_asked_are_said_to_work(
+    operator_client: Client, monkeypatch: pytest.MonkeyPatch, redis: str, said: str
+) -> None:
+    def look(**_named: Any) -> dict[str, Any]:
+        return {
+            name: {"state": redis if name == "redis" else "ok", "detail": "", "latency_ms": 1.0, "age_seconds": 0.0}
+            for name in checks.look(timeout=timedelta())
+        }
+
+    monkeypatch.setattr(parts, "look", look)
+
+    assert said in operator_client.get("/parts").content.decode()
 
 
 def test_a_part_that_is_away_says_what_that_means_and_what_to_do(operator_client: Client, settings: Settings) -> None:

@@ -161,6 +161,7 @@ def part_list(request: HtmxRequest) -> HttpResponse:
     shown = {
         "lines": lines,
         "troubles": sum(not line.is_well for line in lines),
+        "not_asked": sum(line.tone == "quiet" for line in lines),
         "outages": [OutageLine.of(outage, now=now) for outage in outages],
     }
     return render(request, "dashboard/_parts.html" if request.htmx else "dashboard/parts.html", shown)
