@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from django.core.management import call_command, get_commands
+from django.db import IntegrityError, connection
 from django.test import Client
 from rest_framework.test import APIClient
 from storeplatform.accounts.models import User
@@ -163,3 +168,49 @@ def test_the_page_asks_the_database_as_often_for_many_entries_as_for_one(
 
     with django_assert_max_num_queries(5):  # type: ignore[operator]
         assert client.get("/audit").status_code == 200
+
+
+#: The commands that change something or give something out, with the arguments that do, and the entry. A new command
+#: has to be added here or below.
+COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "audit": (lambda _folder: ["export"], "command.audit.export"),
+    "backup": (lambda folder: [str(folder / "backup.tar")], "command.backup"),
+    "bootstrap": (lambda _folder: [], "command.bootstrap"),
+    "secrets": (lambda _folder: ["rotate"], "command.secrets.rotate"),
+}
+#: Those whose use case leaves the entry, or that have a test of their own.
+BY_USE_CASE = {"adopt", "fsck", "kubeconfig", "restore", "totp"}
+#: Those that change nothing of a user's by themselves.
+WITHOUT = {"check_engine", "migrate", "watch"}
+
+
+def test_every_command_is_known_to_leave_an_entry_or_to_need_none() -> None:
+    ours = {name for name, application in get_commands().items() if application == "storeplatform"}
+
+    assert ours == set(COMMANDS) | BY_USE_CASE | WITHOUT
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_changes_something_or_gives_something_out_leaves_an_entry(command: str, tmp_path: Path) -> None:
+    arguments, action = COMMANDS[command]
+
+    call_command(command, *arguments(tmp_path))
+
+    [entry] = AuditEntry.objects.filter(action=action)
+    assert (entry.role, entry.outcome) == ("platform operator", "done")
+    assert entry.actor_name.endswith(" on a shell")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_backup_is_made_that_cannot_be_written_down(tmp_path: Path) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("alter table stores_auditentry add constraint full_disk check (false)")
+    try:
+        with pytest.raises(IntegrityError):
+            call_command("backup", str(tmp_path / "backup.tar"))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("alter table stores_auditentry drop constraint full_disk")
+
+    assert list(tmp_path.iterdir()) == []

@@ -72,6 +72,8 @@ def test_what_was_backed_up_is_there_again_after_a_restore(another_database: str
     assert (done.returncode, "restored what was there" in done.stdout) == (0, True), done.stderr
     with psycopg.connect(another_database) as restored:
         assert restored.execute("select name from stores_store").fetchall() == [("precious",)]
+        told = restored.execute("select action from stores_auditentry order by id").fetchall()
+        assert told == [("store.look",), ("command.backup",), ("command.restore",)]
         with pytest.raises(psycopg.errors.RaiseException):
             restored.execute("delete from stores_auditentry")
 

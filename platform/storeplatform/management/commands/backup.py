@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from storeplatform.audit_trail.commands import record_command
 from storeplatform.db import backup
 from storeplatform.db.backup import BackupError
 from storeplatform.db.postgres_programs import PostgresProgramError
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--verify", action="store_true", help="Needs a login that may create databases.")
 
     def handle(self, *_args: Any, file: Path, verify: bool, **_options: Any) -> None:
+        record_command("backup", done={"file": str(file.absolute())})
         try:
             manifest = backup.make(file.absolute(), now=timezone.now())
             if verify:

@@ -16,6 +16,7 @@ from provisioning.chart_values import read_chart_values
 from provisioning.engines import all_engines
 from provisioning.models import Cluster
 from storeplatform.accounts.models import TOKEN_PREFIX, ApiToken, User
+from storeplatform.audit_trail.commands import record_command
 from stores.plans import ensure_default_plans
 
 
@@ -55,6 +56,7 @@ class Command(BaseCommand):
             self._ensure_operator(
                 username, os.environ.get("OPERATOR_PASSWORD", ""), os.environ.get("OPERATOR_TOKEN", "")
             )
+        record_command("bootstrap", done={"cluster": settings.CLUSTER_NAME, "operator": username})
 
     def _keeps_kubeconfig(self) -> bool:
         return Cluster.objects.filter(name=settings.CLUSTER_NAME).exclude(sealed_kubeconfig="").exists()

@@ -11,6 +11,7 @@ from django.db import connections
 from django.utils import timezone
 
 from provisioning import recovery
+from storeplatform.audit_trail.commands import record_command
 from storeplatform.db import backup
 from storeplatform.db.backup import BackupError
 from storeplatform.db.postgres_programs import PostgresProgramError
@@ -34,5 +35,7 @@ class Command(BaseCommand):
         except (BackupError, PostgresProgramError) as error:
             raise CommandError(str(error)) from error
         call_command("migrate", "--no-input", "--verbosity=0")
+        # What was there before is gone, its trail too.
+        record_command("restore", done={"file": str(file.absolute()), "made_at": manifest.made_at})
         resumed = recovery.after_restore(now=timezone.now())
         self.stdout.write(f"restored what was there at {manifest.made_at}; {resumed} job(s) go on")
