@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -85,6 +85,18 @@ def test_a_token_that_has_expired_or_was_revoked_opens_nothing() -> None:
 
     assert answer.status_code == 204
     assert [by(token).get("/api/v1/stores").status_code for token in (expired, revoked)] == [401, 401]
+
+
+def test_a_token_tells_when_it_was_used_last() -> None:
+    ann = make_user()
+    token = make(ann)
+    before = by_login(ann).get(TOKENS).json()["results"]
+
+    by(token).get("/api/v1/stores")
+
+    after = by_login(ann).get(TOKENS).json()["results"]
+    assert [row["last_used_at"] for row in before] == [None]
+    assert datetime.fromisoformat(after[0]["last_used_at"]) > datetime.fromisoformat(after[0]["created_at"])
 
 
 def test_a_token_makes_no_token_that_may_do_more_than_itself() -> None:
