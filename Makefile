@@ -46,7 +46,7 @@ chaos: install ## Check every answer while parts are killed at random (MINUTES=5
 	@$(BIN)/python -m devstack.cluster build
 	@exec $(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) $(if $(KILLS),--kills $(KILLS))
 
-fuzz: install ## Ask the API whatever its description allows, as each role (EXAMPLES=200).
+fuzz: install ## Ask the API whatever its description allows and forbids, as each role (EXAMPLES=200); counts at its end.
 	@FUZZ_EXAMPLES=$(or $(EXAMPLES),200) exec $(BIN)/python -m pytest tests/access/test_fuzz.py --quiet --timeout 7200 $(ARGS)
 
 bench: install ## Measure the platform (BENCH="--stores 20 --only burst" for less).
