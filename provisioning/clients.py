@@ -16,7 +16,7 @@ from provisioning.adapters.helm import Helm, HelmClusterLeftAloneError
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.adapters.kubernetes_errors import ClusterLeftAloneError, ClusterUnreachableError
 from provisioning.adapters.shop import ShopClient, ShopLeftAloneError
-from provisioning.adapters.vault import AppRoleLogin, KubernetesLogin, Login, TokenLogin, Vault
+from provisioning.adapters.vault import AppRoleLogin, KubernetesLogin, Login, TokenLogin, Vault, first_login
 from provisioning.adapters.vault_errors import VaultError, VaultLeftAloneError
 from provisioning.credentials import CredentialStore, DatabaseKeeper, VaultKeeper
 from provisioning.models import Cluster
@@ -150,13 +150,13 @@ def secret_care() -> SecretCare:
 
 
 def _vault_login() -> Login:
-    if settings.VAULT_ROLE_ID:
-        return AppRoleLogin(settings.VAULT_ROLE_ID, settings.VAULT_SECRET_ID, settings.VAULT_APPROLE_MOUNT)
-    if settings.VAULT_KUBERNETES_ROLE:
-        return KubernetesLogin(
+    return first_login(
+        AppRoleLogin(settings.VAULT_ROLE_ID, settings.VAULT_SECRET_ID, settings.VAULT_APPROLE_MOUNT),
+        KubernetesLogin(
             settings.VAULT_KUBERNETES_ROLE, Path(settings.VAULT_KUBERNETES_TOKEN), settings.VAULT_KUBERNETES_MOUNT
-        )
-    return TokenLogin(settings.VAULT_TOKEN)
+        ),
+        TokenLogin(settings.VAULT_TOKEN),
+    )
 
 
 @lru_cache(maxsize=8)

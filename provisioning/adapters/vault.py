@@ -72,6 +72,13 @@ class KubernetesLogin:
 Login = TokenLogin | AppRoleLogin | KubernetesLogin
 
 
+def first_login(app_role: AppRoleLogin, kubernetes: KubernetesLogin, token: TokenLogin) -> Login:
+    """Return the first of these that names somebody; the token else."""
+    if app_role.role_id:
+        return app_role
+    return kubernetes if kubernetes.role else token
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What is kept under one path of KV v2, and the version that a later write has to name."""

@@ -1,7 +1,9 @@
-"""Where settings come from: the process environment, read through django-environ."""
+"""Where settings come from: the process environment, then Vault; read through django-environ."""
 
 import base64
 import hashlib
+import os
+from collections import ChainMap
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +13,16 @@ import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from storeplatform.settings.vault import kept_settings
+
 #: The project's root folder.
 ROOT: Final = Path(__file__).resolve().parents[3]
 
 env: Final = environ.Env()
+_kept = kept_settings()
+if _kept:
+    # What the process was started with comes first, unless it is empty.
+    env.ENVIRON = ChainMap({name: value for name, value in os.environ.items() if value}, dict(_kept))
 
 
 def seconds(name: str, default: float) -> timedelta:

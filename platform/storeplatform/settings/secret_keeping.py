@@ -3,24 +3,12 @@
 from datetime import timedelta
 
 from storeplatform.settings.environment import derived_key, env, fernet_keys, seconds
+from storeplatform.settings.vault import *  # noqa: F403
 
-VAULT_ADDR = env.str("VAULT_ADDR", default="").rstrip("/")
-VAULT_NAMESPACE = env.str("VAULT_NAMESPACE", default="")
-VAULT_TOKEN = env.str("VAULT_TOKEN", default="")
-VAULT_ROLE_ID = env.str("VAULT_ROLE_ID", default="")
-VAULT_SECRET_ID = env.str("VAULT_SECRET_ID", default="")
-VAULT_APPROLE_MOUNT = env.str("VAULT_APPROLE_MOUNT", default="approle")
-VAULT_KUBERNETES_ROLE = env.str("VAULT_KUBERNETES_ROLE", default="")
-VAULT_KUBERNETES_TOKEN = env.str(
-    "VAULT_KUBERNETES_TOKEN", default="/var/run/secrets/kubernetes.io/serviceaccount/token"
-)
-VAULT_KUBERNETES_MOUNT = env.str("VAULT_KUBERNETES_MOUNT", default="kubernetes")
 DATABASE_OWNER = env.str("DATABASE_OWNER", default="")
 DATABASE_CONNECTION_TIME = seconds("DATABASE_CONNECTION_TIME", 900)
 VAULT_DATABASE_ROLE = env.str("VAULT_DATABASE_ROLE", default="")
 VAULT_DATABASE_MOUNT = env.str("VAULT_DATABASE_MOUNT", default="database")
-VAULT_TIMEOUT = seconds("VAULT_TIMEOUT", 3)
-VAULT_KV_MOUNT = env.str("VAULT_KV_MOUNT", default="secret")
 VAULT_KV_PREFIX = env.str("VAULT_KV_PREFIX", default="storeplatform")
 VAULT_TRANSIT_MOUNT = env.str("VAULT_TRANSIT_MOUNT", default="transit")
 VAULT_TRANSIT_KEY = env.str("VAULT_TRANSIT_KEY", default="")
