@@ -54,6 +54,7 @@ def make_stores(count: int, **fields: Any) -> int:
 
 def make_waiting(count: int) -> int:
     """Make stores whose pods do not become ready, with jobs that are about to see that for the first time."""
+    from django.db import transaction
     from django.utils import timezone
 
     from provisioning import bookkeeping, clients
@@ -63,8 +64,9 @@ def make_waiting(count: int) -> int:
     make_stores(count, status=StoreStatus.PROVISIONING)
     now = timezone.now()
     stores = list(Store.objects.filter(jobs=None).select_related("placement"))
-    for store in stores:
-        bookkeeping.open_job(store, JobKind.INSTALL, requested_by="bench", now=now)
+    with transaction.atomic():
+        for store in stores:  # due only when everything is in its place: workers are there already
+            bookkeeping.open_job(store, JobKind.INSTALL, requested_by="bench", now=now, due_at=now + _YEAR)
     kubernetes = clients.for_cluster(Cluster.objects.get()).kubernetes
 
     def start(store: Store) -> None:
