@@ -12,7 +12,7 @@ import json
 import secrets
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -104,11 +104,10 @@ class Shop:
         return bool(known) and hmac.compare_digest(known, token.encode())
 
 
-def faults_by_namespace(ask: Callable[..., Any]) -> dict[str, str]:
-    """Return the faults in force."""
+def faults_of(namespaces: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return the faults in force, by namespace."""
     found = {
-        item["metadata"]["name"]: (item["metadata"].get("annotations") or {}).get(FAULT, "")
-        for item in ask("GET", "/api/v1/namespaces")["items"]
+        item["metadata"]["name"]: (item["metadata"].get("annotations") or {}).get(FAULT, "") for item in namespaces
     }
     return {name: fault for name, fault in found.items() if fault}
 

@@ -58,7 +58,10 @@ def fault(
     before_api = api_faults.FaultFile(state / "proxy" / "faults.json")
     if action == "list":
         in_force = {f"API server: {one.name}": api_faults.FAULTS[one.name] for one in before_api.active()}
-        shops = {f"shop in {where}": name for where, name in shop.faults_by_namespace(ask).items()}
+        shops = {
+            f"shop in {where}": name
+            for where, name in shop.faults_of(ask("GET", "/api/v1/namespaces")["items"]).items()
+        }
         print(faults.describe(faults.list_faults(ask) | shops | in_force))
     elif action == "set" and name in api_faults.FAULTS:
         try:
