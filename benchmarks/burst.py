@@ -50,19 +50,19 @@ def bare_helm(world: World, *, stores: int, parallel: int) -> Figures:
 
 
 def burst(world: World, *, stores: int, ready_after: float, idle_seconds: float = 10) -> Figures:
-    """Ask for ``stores`` stores at once and wait until all are ready, while somebody uses the API.
+    """Ask for ``stores`` stores at once and wait until all are ready, while somebody follows one of them by the API.
 
     Every part has made a store before: what a process loads with its first work is no store's cost.
     ``idle_seconds`` is for how long the API is asked before, to compare with.
     """
     ready = "stores_store where status = 'ready'"
     patience = 60 + 10 * ready_after + 10 * stores
-    world.create("warm-up")
+    followed = f"/api/v1/stores/{world.create('warm-up')['id']}"
     until(lambda: world.count(ready) == 1, within=patience, what="the first store", pause=1)
-    idle, asking_costs = _idle(world, idle_seconds)
+    idle, asking_costs = _idle(world, followed, idle_seconds)
     launcher = _launcher_cpu()
     cpu, servers, begun = world.cpu(), world.cpu_of_servers(), time.monotonic()
-    with _latencies(world) as during:
+    with _latencies(world, followed) as during:
         for number in range(stores):
             world.create(f"burst-{number}")
         asked = time.monotonic() - begun
@@ -91,24 +91,24 @@ def burst(world: World, *, stores: int, ready_after: float, idle_seconds: float 
     }
 
 
-def _idle(world: World, seconds: float) -> tuple[list[float], float]:
+def _idle(world: World, path: str, seconds: float) -> tuple[list[float], float]:
     """Return answer times while nothing goes on, and the CPU seconds of one answer: they are no store's."""
     before = world.cpu()["web"].own
-    with _latencies(world) as seen:
+    with _latencies(world, path) as seen:
         time.sleep(seconds)
     return seen, (world.cpu()["web"].own - before) / len(seen)
 
 
 @contextmanager
-def _latencies(world: World) -> Iterator[list[float]]:
-    """Ask for the list of stores again and again from a thread; yield the list of answer times in seconds."""
+def _latencies(world: World, path: str) -> Iterator[list[float]]:
+    """Ask for ``path`` again and again from a thread; yield the list of answer times in seconds."""
     seen: list[float] = []
     end = threading.Event()
 
     def ask() -> None:
         while not end.wait(_PROBE_SECONDS):
             begun = time.monotonic()
-            world.api.get("/api/v1/stores").raise_for_status()
+            world.api.get(path).raise_for_status()
             seen.append(time.monotonic() - begun)
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -57,13 +57,15 @@ class Part:
 class Stack:
     """The parts of one checkout.
 
-    ``kubeconfig`` names a cluster to use instead of the embedded one. ``longest_pause``, in seconds, is how late at
-    most a part is started again that ends and ends.
+    ``kubeconfig`` names a cluster to use instead of the embedded one. ``has_faults``: a proxy stands before the
+    embedded cluster's API server that does what bad networks do when it is told to. ``longest_pause``, in seconds, is
+    how late at most a part is started again that ends and ends.
     """
 
     state: State
     say: Callable[[str], None]
     kubeconfig: Path | None = None
+    has_faults: bool = True
     longest_pause: float = 30.0
     _parts: list[Part] = field(default_factory=list)
     _primary: PostgresServer | None = None
@@ -189,15 +191,15 @@ class Stack:
         self._cluster.start()
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "platform")}
         config = self._cluster.kubeconfig
-        proxy = ApiProxy(config, self.state.folder / "cluster" / "proxy")
-        proxy.prepare()
-        self._launch(
-            Part("storefront", [sys.executable, "-m", "devstack.storefront", "--kubeconfig", config],
-                 env=environment, cwd=ROOT),
-            Part("proxy", proxy.argv, env=environment, cwd=ROOT, ready=proxy.is_ready),
-        )  # fmt: skip
+        storefront: list[str | Path] = [sys.executable, "-m", "devstack.storefront", "--kubeconfig", config]
+        self._launch(Part("storefront", storefront, env=environment, cwd=ROOT))
+        if self.has_faults:
+            proxy = ApiProxy(config, self.state.folder / "cluster" / "proxy")
+            proxy.prepare()
+            self._launch(Part("proxy", proxy.argv, env=environment, cwd=ROOT, ready=proxy.is_ready))
+            config = proxy.kubeconfig
         self.say("cluster: Kubernetes with a simulated node")
-        return proxy.kubeconfig
+        return config
 
     def _start_servers(self, ports: dict[str, int]) -> None:
         folder, password = self.state.folder, self.state.secret("database")
