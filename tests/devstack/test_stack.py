@@ -198,6 +198,17 @@ def test_connection_env_is_private_and_a_shell_that_sources_it_reaches_everythin
         assert client.ping()
 
 
+def test_flower_shows_how_the_workers_tasks_ended(stack: Checkout) -> None:
+    connection = stack.connection()
+    login = (connection["OPERATOR_USERNAME"], connection["OPERATOR_PASSWORD"])
+
+    def ended() -> bool:
+        told = httpx.get(f"{connection['FLOWER_URL'].rstrip('/')}/api/tasks", auth=login, trust_env=False).json()
+        return any(task["name"] == "provisioning.sweep" and task["state"] == "SUCCESS" for task in told.values())
+
+    wait_until(ended, timeout=_START, what="a task in Flower")
+
+
 def test_every_secret_of_the_state_folder_is_private_and_in_no_command_line(stack: Checkout) -> None:
     secrets = json.loads((stack.root / ".state/secrets.json").read_text())
 
