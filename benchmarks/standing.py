@@ -29,7 +29,7 @@ def waiting(world: World, *, stores: int, seconds: float) -> Figures:
     looked = "provisioning_job where state = 'waiting' and due_at > now()"
     until(lambda: world.count(looked) == stores, within=120 + stores, what="a first look at every store", pause=2)
     # They all waited since the same moment; in a platform's life they do not.
-    net = float(world.stack.env.get("RECHECK_TIME", "600"))
+    net = float(world.stack.env.get("RECHECK_TIME", "1800"))
     world.database.execute("update provisioning_job set due_at = now() + random() * make_interval(secs => %s)", [net])
     time.sleep(5)
     held, cpu, begun = [], world.cpu(), time.monotonic()

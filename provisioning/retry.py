@@ -42,5 +42,6 @@ def recheck(first: timedelta | None, waited: timedelta, *, net: timedelta, jitte
         net: How often to look although nothing was reported.
         jitter: A random number from 0 to 1 that spreads the looks of many jobs.
     """
-    pause = net if first is None else min(max(first, waited / 4), _LONGEST)
-    return pause * (0.75 + 0.5 * jitter)
+    if first is None:
+        return net * (0.75 + 0.5 * jitter)
+    return max(first, min(waited / 4, _LONGEST)) * (1 + 0.25 * jitter)

@@ -46,7 +46,7 @@ class Runner:
     lease_time: timedelta
     clients: Callable[[Cluster], ClusterClients]
     clock: Clock
-    recheck_time: timedelta = timedelta(minutes=10)
+    recheck_time: timedelta = timedelta(minutes=30)
     ending: Ending = field(default_factory=lambda: Ending(timedelta()))
 
     def advance_next(self) -> None:
@@ -144,6 +144,7 @@ class Runner:
                     now=now,
                     record_probe=partial(probes.record, job.store_id, job_id=job.pk, clock=self.clock),
                     cancelled=lambda: heartbeat.is_lost() or self.ending.is_over(),
+                    tries=row.tries,
                     attempt=job.attempt,
                     reason=job.reason,
                     reason_since=job.reason_since,

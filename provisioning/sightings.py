@@ -15,6 +15,7 @@ from uuid import UUID
 
 from provisioning.adapters.kubernetes_objects import Claim, Namespace, Pod, WarningEvent, Workload
 from provisioning.adapters.kubernetes_watch import Change, Listing
+from provisioning.workflows.symptoms import is_about_volumes
 
 #: A store is rung for once it was quiet for so long, in seconds, and at the latest so long after its first news.
 QUIET: Final = 0.5
@@ -190,13 +191,15 @@ def _says(change: Change) -> object:
         return _WELL if told.complete or (told.kind != "Job" and told.observed and told.ready >= told.desired) else None
     if isinstance(told, Pod):
         waiting = tuple(c.waiting_reason for c in told.containers if c.waiting_reason not in _STARTING)
-        return (waiting, told.unschedulable_message) if waiting or told.unschedulable_message else None
+        unschedulable = "" if is_about_volumes(told.unschedulable_message) else told.unschedulable_message
+        return (waiting, unschedulable) if waiting or unschedulable else None
     if isinstance(told, Claim):
         return _WELL if told.phase == "Bound" else None
     if isinstance(told, Namespace):
         return ("terminating", told.blockers) if told.terminating else None
     if isinstance(told, WarningEvent):
-        return (told.reason, told.object_name)
+        is_usual = told.reason == "FailedScheduling" and is_about_volumes(told.message)
+        return None if is_usual else (told.reason, told.object_name)
     return _UNKNOWN
 
 

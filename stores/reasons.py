@@ -119,7 +119,7 @@ _ALL = (
         "NAMESPACE_TERMINATING",
         "The store's namespace is being deleted by the cluster.",
         "Nothing to do if it goes on; if it stays, remove the finalizer that is named below.",
-        "The job looks again when the cluster reports a change, and ever more rarely without one, every ten minutes"
+        "The job looks again when the cluster reports a change, and ever more rarely without one, every half hour"
         " at last; a delete never gives up.",
     ),
     Reason(

@@ -35,6 +35,8 @@ class StepContext:
     now: datetime
     #: Writes down what came of a test order, whatever becomes of the step.
     record_probe: Callable[[ProbeReport], None]
+    #: How often the step was begun, this time included.
+    tries: int
     #: Failed tries of the step so far; its reason, and since when it has been that.
     attempt: int
     reason: str

@@ -22,8 +22,9 @@ __all__ = [
     "workload_names",
 ]
 
-#: How long containers may be busy starting before their logs are asked for what they complain about.
-QUIET_START: Final = timedelta(minutes=1)
+#: How long containers may be busy starting before their logs are asked for what they complain about: a usual start is
+#: over by then, and nothing has to be looked at for it.
+QUIET_START: Final = timedelta(seconds=90)
 #: How long a database may refuse a password: while it is being set up, that mends itself.
 _REFUSAL_PATIENCE: Final = timedelta(minutes=5)
 

@@ -60,6 +60,11 @@ class Rule:
     patience: timedelta | None
 
 
+def is_about_volumes(message: str) -> bool:
+    """Whether it is a volume that a pod cannot be scheduled for: in the first seconds of a store that is usual."""
+    return any(mark in message.lower() for mark in _ABOUT_VOLUMES)
+
+
 def silent_container(snapshot: Snapshot) -> LogPlace | None:
     """Return a container that runs without being ready: its log may say what it waits for."""
     for pod, container in _containers(snapshot):
@@ -123,7 +128,7 @@ def _refused(reason: str, *marks: str) -> Callable[[Snapshot], Iterator[Finding]
 def _unbound(snapshot: Snapshot) -> Iterator[Finding]:
     for pod in snapshot.pods:
         message = pod.unschedulable_message
-        if not pod.deleting and not pod.scheduled and any(mark in message.lower() for mark in _ABOUT_VOLUMES):
+        if not pod.deleting and not pod.scheduled and is_about_volumes(message):
             claims = [claim.name for claim in snapshot.claims if claim.phase != "Bound"]
             told = (Evidence(f"Pod {pod.name}", message), *_of_claims(snapshot))
             detail = f"pod {pod.name} waits for {', '.join(claims) or 'its volume'}"

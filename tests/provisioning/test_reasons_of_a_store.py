@@ -47,6 +47,12 @@ def pods_of(dev_cluster: DevCluster, store: Store, *, job: bool) -> list[dict[st
 
 def end_containers(dev_cluster: DevCluster, store: Store, *, reason: str, message: str, code: int = 1) -> None:
     """Do what a kubelet does when containers that crash have ended once more: nobody else does it here."""
+
+    def crash(pod: dict[str, Any]) -> bool:
+        told = pod["status"].get("containerStatuses", [])
+        return any("CrashLoopBackOff" in str(one["state"]) for one in told)
+
+    eventually(lambda: all(map(crash, pods_of(dev_cluster, store, job=False))), what="crashes of all pods")
     for pod in pods_of(dev_cluster, store, job=False):
         told = pod["status"].get("containerStatuses", [])
         ended = {"exitCode": code, "reason": reason, "message": message}

@@ -45,4 +45,5 @@ def test_what_the_cluster_reports_is_looked_at_after_minutes_and_what_it_does_no
 
     assert [pause(None, waited) for waited in (0, 60, 3600)] == [300, 300, 300]
     assert [pause(None, 0, jitter) for jitter in (0, 1)] == [225, 375]
-    assert [pause(3, waited) for waited in (0, 12, 40, 100, 3600)] == [3, 3, 10, 25, 60]
+    assert [pause(3, waited, jitter=0) for waited in (0, 12, 40, 100, 3600)] == [3, 3, 10, 25, 60]
+    assert [pause(90, waited, jitter=1) for waited in (0, 3600)] == [112.5, 112.5]

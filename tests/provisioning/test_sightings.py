@@ -21,9 +21,9 @@ def workload(ready: int, *, failed: bool = False) -> Workload:
     return Workload("Deployment", "web", 1, ready, True, False, failed, "no" if failed else "")
 
 
-def pod(waits_for: str = "") -> Pod:
+def pod(waits_for: str = "", *, unschedulable: str = "") -> Pod:
     container = Container("main", "shop:1", False, 0, waits_for, "")
-    return Pod("web-1", "Pending", "ReplicaSet", "web", True, "", (container,), False)
+    return Pod("web-1", "Pending", "ReplicaSet", "web", not unschedulable, unschedulable, (container,), False)
 
 
 def namespace(*blockers: str, terminating: bool = False) -> Namespace:
@@ -59,6 +59,8 @@ def after_all(sightings: Sightings) -> dict[UUID, News]:
         (pod(), pod("ImagePullBackOff"), News.TROUBLE),
         (pod("ImagePullBackOff"), pod("ImagePullBackOff"), None),
         (pod("ImagePullBackOff"), pod(), News.PROGRESS),
+        (pod(), pod(unschedulable="Insufficient cpu"), News.TROUBLE),
+        (pod(), pod(unschedulable="pod has unbound immediate PersistentVolumeClaims"), None),
         (Claim("data", "Pending"), Claim("data", "Bound"), News.VOLUME),
         (None, namespace(), None),
         (namespace(), namespace(terminating=True), News.TROUBLE),
@@ -97,6 +99,23 @@ def test_a_warning_tells_the_store_by_its_namespace_once_however_often_it_is_rep
 
     see(sightings, warning(2), warning(3, deleted=True))
     assert after_all(sightings) == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "news"),
+    [
+        ("FailedScheduling", "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims", None),
+        ("FailedScheduling", "0/1 nodes are available: 1 Insufficient memory", News.TROUBLE),
+        ("FailedMount", 'persistentvolumeclaim "data" not found', News.TROUBLE),
+    ],
+)
+def test_a_volume_that_is_still_being_made_is_no_trouble(reason: str, message: str, news: News | None) -> None:
+    told = WarningEvent("Pod", "web-1", reason, message)
+    sightings = Sightings()
+
+    see(sightings, Change("Event", f"store-{STORE}", "web.1", {}, "1", False, told))
+
+    assert after_all(sightings) == ({STORE: news} if news else {})
 
 
 def test_a_burst_is_told_once_when_it_is_over_or_lasts_too_long() -> None:

@@ -14,7 +14,7 @@ from storeplatform.settings.environment import env, seconds
 LEASE_TIME = seconds("LEASE_TIME", 30)
 SWEEP_TIME = seconds("SWEEP_TIME", 10)
 SHUTDOWN_GRACE = seconds("SHUTDOWN_GRACE", 20)
-RECHECK_TIME = seconds("RECHECK_TIME", 600)
+RECHECK_TIME = seconds("RECHECK_TIME", 1800)
 CHECK_TIME = seconds("CHECK_TIME", 60)
 INSPECT_TIME = seconds("INSPECT_TIME", 60)
 INSPECT_RATE = env.float("INSPECT_RATE", default=2.0)
@@ -49,8 +49,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"  # a step waits for programs and answers, never for Python
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=8)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONSUMER = "storeplatform.consumer:Consumer"
 CELERY_WORKER_SEND_TASK_EVENTS = True
-CELERY_TASK_SEND_SENT_EVENT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
