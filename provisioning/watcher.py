@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 from django.db import DatabaseError, close_old_connections, connection
@@ -21,12 +24,19 @@ from provisioning.models import Cluster
 
 log = structlog.get_logger(__name__)
 
+#: How often news is told, what is due is rung for, and new clusters are looked for: in seconds, each rarer than before,
+#: because only the first costs nothing when there is nothing.
+_NEWS_SECONDS: Final = 1
+_SWEEP_SECONDS: Final = 2
+_CLUSTERS_SECONDS: Final = 10
+
 
 @dataclass
 class Watcher:
     """Runs until ``stop`` is set. Two watchers are harmless: a ring more is answered by nothing to do.
 
-    ``check_every`` is how often each cluster's objects are compared with what its watches reported.
+    ``inspect_rate`` is how many stores a second are looked at at most. ``check_every`` is how often each cluster's
+    objects are compared with what its watches reported.
     """
 
     clients: Callable[[Cluster], ClusterClients]
@@ -34,27 +44,35 @@ class Watcher:
     ring_again_after: timedelta
     beat: Callable[[], None]
     inspect_every: timedelta = timedelta(minutes=1)
-    inspect_at_most: int = 2
+    inspect_rate: float = 2.0
     check_every: timedelta = timedelta(minutes=1)
     stop: threading.Event = field(default_factory=threading.Event)
     _watches: dict[int, ClusterWatch] = field(default_factory=dict)
     _caught_up: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Watch every cluster, also ones that are added later, and ring once a second for what has news or is due."""
-        while not self.stop.is_set():
+        """Watch every cluster, also ones that are added later, and ring for what has news or is due."""
+        for turn in itertools.count():
+            if self.stop.is_set():
+                return
             try:
-                self._watch_new_clusters()
+                if turn % _CLUSTERS_SECONDS == 0:
+                    self._watch_new_clusters()
                 self._catch_up()
                 self._ring()
-                sweeper.sweep(now=self.clock(), ring_again_after=self.ring_again_after)
-                inspection.ring_for_due(now=self.clock(), period=self.inspect_every, at_most=self.inspect_at_most)
+                if turn % _SWEEP_SECONDS == 0:
+                    self._sweep()
                 self.beat()
             except DatabaseError as error:
                 log.warning("watcher_database_unavailable", error=type(error).__name__)
                 connection.close()
             close_old_connections()
-            self.stop.wait(1.0)
+            self.stop.wait(_NEWS_SECONDS)
+
+    def _sweep(self) -> None:
+        now, at_most = self.clock(), math.ceil(self.inspect_rate * _SWEEP_SECONDS)
+        sweeper.sweep(now=now, ring_again_after=self.ring_again_after)
+        inspection.ring_for_due(now=now, period=self.inspect_every, at_most=at_most)
 
     def _watch_new_clusters(self) -> None:
         for cluster in Cluster.objects.exclude(pk__in=self._watches):

@@ -90,10 +90,10 @@ class Running:
         finally:
             connections.close_all()
 
-    def goes_round_twice(self) -> None:
+    def sweeps(self) -> None:
         """Return once everything that was noted before is rung for."""
         begun = self.rounds
-        wait_until(lambda: self.rounds >= begun + 2, timeout=_PATIENCE, what="two rounds of the watcher")
+        wait_until(lambda: self.rounds >= begun + 3, timeout=_PATIENCE, what="a sweep of the watcher")
 
     def end(self) -> None:
         self._watcher.stop.set()
@@ -170,7 +170,7 @@ def nothing_is_new(watcher: Running, bell: Bell, job: Job) -> bool:
     """Let the job wait again, and see whether anything that was noted before still rings for it."""
     bell.forget()
     wait_again(job)
-    watcher.goes_round_twice()
+    watcher.sweeps()
     return bell.rings() == []
 
 
@@ -224,7 +224,7 @@ def test_it_keeps_ringing_after_the_api_server_was_killed_and_started_again(
     job = a_waiting_job(dev_cluster.kubeconfig)
     place.make_pod("shop", job.store_id)
     wait_until(hears(bell, job), timeout=_PATIENCE, what="a first ring")
-    watcher.goes_round_twice()
+    watcher.sweeps()
     [server] = [child for name, child in dev_cluster.children if name == "apiserver"]
 
     server.kill()
@@ -396,5 +396,5 @@ def test_what_a_deaf_watch_misses_is_found_by_the_check_and_rung_for_once(
     bell.forget()
     done = len(checks)
     wait_until(lambda: len(checks) >= done + 2, timeout=_PATIENCE, what="two more checks")
-    watcher.goes_round_twice()
+    watcher.sweeps()
     assert bell.rings() == []

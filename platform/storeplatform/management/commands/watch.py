@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from typing import Any
 
@@ -24,7 +23,7 @@ class Command(BaseCommand):
             clock=timezone.now,
             ring_again_after=settings.SWEEP_TIME,
             inspect_every=settings.INSPECT_TIME,
-            inspect_at_most=math.ceil(settings.INSPECT_RATE),
+            inspect_rate=settings.INSPECT_RATE,
             check_every=settings.CHECK_TIME,
             beat=lambda: beat("watcher"),
         )
