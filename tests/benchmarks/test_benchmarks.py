@@ -11,7 +11,7 @@ from benchmarks.__main__ import FIGURES
 from benchmarks.world import Figures, World, on_a_stack
 
 #: Put together from two runs.
-_TOGETHER = {"burst_ratio"}
+_TOGETHER = {"burst_ratio", "burst_ready_ratio"}
 
 
 def everything(world: World) -> Figures:
