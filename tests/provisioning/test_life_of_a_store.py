@@ -21,7 +21,7 @@ from django.utils import timezone
 from provisioning import clients, services
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.engines.base import CREDENTIALS_SECRET
-from provisioning.models import Cluster, Job, JobKind, JobState, Placement
+from provisioning.models import Cluster, Event, EventLevel, Job, JobKind, JobState, Placement
 from provisioning.services import StoreWish
 from stores.audit import PLATFORM
 from stores.models import AuditEntry, Store, StoreStatus
@@ -82,6 +82,22 @@ def test_a_store_becomes_ready_and_a_delete_leaves_nothing(cluster: Cluster, dev
     assert kubernetes.volumes(namespace) == []
     actions = AuditEntry.objects.filter(object_id=str(store.pk)).order_by("id").values_list("action", flat=True)
     assert list(actions) == ["store.create", "store.ready", "store.delete", "store.deleted"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_helm_has_just_made_is_left_alone_for_its_first_seconds_instead_of_called_trouble(
+    cluster: Cluster,
+) -> None:
+    store = order()
+    job = Job.objects.get(store=store)
+
+    a_worker().advance(job.pk)
+
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (JobState.WAITING, "STARTING")
+    assert timezone.now() < job.due_at < timezone.now() + timedelta(seconds=10)
+    told = Event.objects.filter(store=store).exclude(level=EventLevel.INFO)
+    assert list(told.values_list("code", flat=True)) == []
 
 
 @pytest.mark.django_db(transaction=True)
