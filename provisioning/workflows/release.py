@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from provisioning.adapters.helm import Release, ResourceConflictError
+from provisioning.adapters.helm import Release, ReleaseBusyError, ResourceConflictError
 from provisioning.adapters.kubernetes import Revision
 from provisioning.chart_values import completed
 from provisioning.evidence import Evidence
@@ -52,10 +52,26 @@ def apply_release(context: StepContext) -> Outcome:
         if not repaired:
             return Done(f"release {release} is at revision {newest.number} already")
     done, note = _apply(context, values, digest)
+    _see_that_it_is_recorded(context, done)
     notes = [*_unlocked(cut_off), *(f"{name} runs again" for name in failed), note]
     if repaired:
         notes.append(f"repaired {', '.join(one.object for one in repaired)}")
     return Done(", ".join([f"release {release}", f"revision {done.revision}", *filter(None, notes)]))
+
+
+def _see_that_it_is_recorded(context: StepContext, done: Release) -> None:
+    """Make sure that the cluster holds the revision as deployed.
+
+    Helm ends an install well although it could not write that down: what it made is there, and its release is in the
+    middle of an operation for ever (Helm 3 and 4 only log ``failed to record the release``, in ``action.Install``).
+
+    Raises:
+        ReleaseBusyError: It does not; the next try forgets the revision and applies the release again.
+    """
+    revisions = context.kubernetes.revisions(context.namespace, done.name)
+    status = next((one.status for one in revisions if one.number == done.revision), "not there")
+    if status != "deployed":
+        raise ReleaseBusyError(f"Helm could not write down that revision {done.revision} is deployed: it is {status}")
 
 
 def _clear_failed_set_up(context: StepContext) -> list[str]:

@@ -6,10 +6,12 @@ import base64
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from devstack.cluster import DevCluster, faults
+from devstack.faults import ApiProxy
 from django.utils import timezone
 
 from provisioning.models import Cluster, Job, JobState, JobStep, StepState
@@ -95,6 +97,24 @@ def test_the_only_revision_was_cut_off(shop: Shop, status: str) -> None:
 
     assert shop.revisions() == [(1, "deployed")]
     assert f"unlocked from {status} of revision 1" in shop.story()
+
+
+def test_an_install_that_helm_could_not_write_down_is_not_taken_for_done(
+    cluster: Cluster, dev_cluster: DevCluster, tmp_path: Path
+) -> None:
+    with ApiProxy(dev_cluster.kubeconfig, tmp_path / "proxy") as proxy:
+        Cluster.objects.filter(pk=cluster.pk).update(kubeconfig=str(proxy.kubeconfig))
+        store = order()
+        proxy.set("error", method="PUT", path=f"/api/v1/namespaces/{store.placement.namespace}/secrets")
+
+        job = work_until_reason(store, "RELEASE_STUCK")
+        assert "it is pending-install" in job.message
+
+        proxy.clear("error")
+        work_until(store, StoreStatus.READY)
+    Cluster.objects.filter(pk=cluster.pk).update(kubeconfig=cluster.kubeconfig)
+    made = kubernetes_of(cluster).revisions(store.placement.namespace, "store")
+    assert [(one.number, one.status) for one in made] == [(1, "deployed")]
 
 
 @pytest.mark.parametrize("status", ["pending-upgrade", "pending-rollback", "uninstalling"])
