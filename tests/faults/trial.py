@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ import httpx
 import redis
 from devstack import faults
 from devstack.cluster.cluster import request as ask_cluster
+from devstack.processes import DevstackError
 from devstack.stack import ROOT, Stack
 from devstack.state import State
 
@@ -145,32 +147,43 @@ class Look:
     def credentials(self, namespace: str) -> str:
         """Return what identifies a store's credentials, ``""`` when it has none."""
         path = f"/api/v1/namespaces/{namespace}/secrets/store-credentials"
-        secret = ask_cluster(self.kubeconfig, "GET", path)
+        secret = self._ask(path)
         return json.dumps([secret["metadata"]["uid"], secret["data"]], sort_keys=True) if secret else ""
 
     def revisions(self, namespace: str) -> list[tuple[str, str]]:
         """Return release and status of each Helm revision, oldest first."""
         path = f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm"
-        found = [item["metadata"]["labels"] for item in ask_cluster(self.kubeconfig, "GET", path)["items"]]
+        found = [item["metadata"]["labels"] for item in self._ask(path)["items"]]
         return [(one["name"], one["status"]) for one in sorted(found, key=lambda one: int(one["version"]))]
 
     def quota(self, namespace: str) -> dict[str, str]:
         """Return the limits of the store's namespace."""
-        found = ask_cluster(self.kubeconfig, "GET", f"/api/v1/namespaces/{namespace}/resourcequotas/store-quota")
+        found = self._ask(f"/api/v1/namespaces/{namespace}/resourcequotas/store-quota")
         hard: dict[str, str] = found["spec"]["hard"] if found else {}
         return hard
 
     def left_behind(self, known: set[str]) -> list[str]:
         """Return namespaces of stores that are not ``known``, and volumes of namespaces that are gone."""
-        spaces = ask_cluster(self.kubeconfig, "GET", f"/api/v1/namespaces?labelSelector={LABEL}")["items"]
+        spaces = self._ask(f"/api/v1/namespaces?labelSelector={LABEL}")["items"]
         strange = [one["metadata"]["name"] for one in spaces if one["metadata"]["labels"][LABEL] not in known]
         places = {one["metadata"]["name"] for one in spaces}
-        volumes = ask_cluster(self.kubeconfig, "GET", "/api/v1/persistentvolumes")["items"]
+        volumes = self._ask("/api/v1/persistentvolumes")["items"]
         return strange + [
             one["metadata"]["name"]
             for one in volumes
             if (namespace := one["spec"]["claimRef"]["namespace"]).startswith("store-") and namespace not in places
         ]
+
+    def _ask(self, path: str) -> Any:
+        """Return the API server's first answer: it may have been killed just now."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return ask_cluster(self.kubeconfig, "GET", path)
+            except (OSError, HTTPException, DevstackError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.3)
 
 
 def complaints(api: Api, look: Look, path: str, *, status: str, revisions: int | None, credentials: str) -> list[str]:
