@@ -93,20 +93,26 @@ class FaultFile:
         if not self._is_active(fault):
             self.lift(fault)
 
-    def note_held(self, fault: Fault) -> None:
-        """Write down that a call is held by the fault."""
-        self._mark(fault).parent.mkdir(parents=True, exist_ok=True)
-        self._mark(fault).touch()
+    def note_held(self, fault: Fault) -> Path:
+        """Write down that a call is held by the fault, and return the mark: others may be held by it too."""
+        mark = self._marks(fault) / uuid4().hex
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        return mark
 
-    def note_gone(self, fault: Fault) -> None:
+    def note_gone(self, mark: Path) -> None:
         """Write down that whoever made the held call is gone."""
-        self._mark(fault).unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
+
+    def held(self, fault: Fault) -> int:
+        """Return how many calls are, or were, held by the fault, and their callers there until the end."""
+        return len(list(self._marks(fault).glob("*")))
 
     def is_held(self, fault: Fault) -> bool:
-        """Whether a call is, or was, held by the fault, and its caller there until the end."""
-        return self._mark(fault).exists()
+        """Whether there is such a call."""
+        return self.held(fault) > 0
 
-    def _mark(self, fault: Fault) -> Path:
+    def _marks(self, fault: Fault) -> Path:
         return self.path.with_name("held") / fault.id
 
     def _is_active(self, fault: Fault) -> bool:

@@ -90,11 +90,11 @@ class _Caller:
         await self._forward(request)
 
     async def _hold(self, fault: Fault) -> None:
-        self._proxy.faults.note_held(fault)
+        mark = self._proxy.faults.note_held(fault)
         while fault in self._proxy.faults.active():
             await asyncio.sleep(_LOOK_SECONDS)
             if self._writer.transport.is_closing():
-                self._proxy.faults.note_gone(fault)
+                self._proxy.faults.note_gone(mark)
                 raise EOFError  # whoever called is gone, and its call with it
 
     async def _refuse(self, status: int, reason: str, message: str) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -48,6 +49,16 @@ def client(proxy: ApiProxy) -> Kubernetes:
 def kubectl(proxy: ApiProxy, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(programs.kubectl()), "--kubeconfig", str(proxy.kubeconfig), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def creating(proxy: ApiProxy, namespace: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [str(programs.kubectl()), "--kubeconfig", str(proxy.kubeconfig), "create", "namespace", namespace]
+    with subprocess.Popen(command) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def helm(proxy: ApiProxy, binary: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -159,14 +170,30 @@ def test_a_held_call_whose_caller_dies_never_reaches_the_api_server(proxy: ApiPr
     name = f"dead-{uuid4().hex[:8]}"
     held = made("hold", method="POST", path="/api/v1/namespaces")
     proxy.faults.set(held)
-    arguments = [str(programs.kubectl()), "--kubeconfig", str(proxy.kubeconfig), "create", "namespace", name]
-    with subprocess.Popen(arguments) as caller:
+    with creating(proxy, name) as caller:
         wait_until(lambda: proxy.faults.is_held(held), timeout=_PATIENCE, what="the held call")
         caller.kill()
 
     wait_until(lambda: not proxy.faults.is_held(held), timeout=_PATIENCE, what="the end of the line")
     proxy.faults.lift(held)
     assert dev_cluster.request("GET", f"/api/v1/namespaces/{name}") is None
+
+
+def test_a_call_stays_held_when_the_caller_of_another_one_dies(proxy: ApiProxy, dev_cluster: DevCluster) -> None:
+    dead, alive = (f"{word}-{uuid4().hex[:8]}" for word in ("dead", "alive"))
+    held = made("hold", method="POST", path="/api/v1/namespaces")
+    proxy.faults.set(held)
+    with creating(proxy, dead) as first, creating(proxy, alive) as second:
+        wait_until(lambda: proxy.faults.held(held) == 2, timeout=_PATIENCE, what="both held calls")
+        first.kill()
+        wait_until(lambda: proxy.faults.held(held) == 1, timeout=_PATIENCE, what="the end of the line")
+
+        assert proxy.faults.is_held(held)
+        proxy.faults.lift(held)
+        assert second.wait(timeout=30) == 0
+
+    assert dev_cluster.request("GET", f"/api/v1/namespaces/{dead}") is None
+    assert dev_cluster.request("GET", f"/api/v1/namespaces/{alive}") is not None
 
 
 def test_a_late_answer_is_a_time_out_for_the_client_and_late_for_kubectl(proxy: ApiProxy) -> None:
