@@ -6,9 +6,10 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,39 @@ class World:
     def events_of(self, name: str) -> set[str]:
         items = self.cluster.request("GET", f"/api/v1/namespaces/{self.name}/events")["items"]
         return {item["reason"] for item in items if item["involvedObject"]["name"] == name}
+
+
+@contextmanager
+def refused_status(world: World) -> Iterator[None]:
+    """Within the block the API server writes down no status of a pod of this world."""
+    api, name = "/apis/admissionregistration.k8s.io/v1", f"refused-{world.name}"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods/status"]}
+    policy = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": f"object.metadata.namespace != {world.name!r}"}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    parts = {
+        "validatingadmissionpolicies": ("ValidatingAdmissionPolicy", policy),
+        "validatingadmissionpolicybindings": ("ValidatingAdmissionPolicyBinding", binding),
+    }
+    for plural, (kind, spec) in parts.items():
+        body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        assert world.cluster.request("POST", f"{api}/{plural}", body) is not None
+
+    def is_refused() -> bool:
+        path = f"/api/v1/namespaces/{world.name}/pods/early/status?dryRun=All"
+        try:
+            world.cluster.request("PATCH", path, {"status": {"message": "a try"}})
+        except DevstackError:
+            return True
+        return False
+
+    wait(is_refused, "the refusal")
+    yield
+    for plural in reversed(parts):
+        world.cluster.request("DELETE", f"{api}/{plural}/{name}")
+    wait(lambda: not is_refused(), "the end of the refusal")
 
 
 def condition(item: Object, kind: str) -> Object:
@@ -232,18 +266,6 @@ def test_a_node_that_is_gone_is_not_ready_and_takes_no_pods_until_it_is_back(wor
     wait(lambda: world.is_ready("homeless"), "the pod ready")
 
 
-def test_a_node_says_that_it_lives_so_that_its_pods_are_not_taken_for_lost(world: World) -> None:
-    def renewed() -> str:
-        path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node_name()}"
-        lease = world.cluster.request("GET", path) or {}
-        return str(lease.get("spec", {}).get("renewTime", ""))
-
-    wait(lambda: bool(renewed()), "a first sign of life")
-    first = renewed()
-
-    wait(lambda: renewed() > first, "a second sign of life")
-
-
 def test_the_faults_in_force_are_listed_by_place(world: World) -> None:
     faults.set_fault(world.cluster.request, "crash-loop", namespace=world.name)
     faults.set_fault(world.cluster.request, "unschedulable")
@@ -301,6 +323,30 @@ def test_parts_that_were_killed_are_started_again_and_pods_start_again(world: Wo
         return world.is_ready("new")
 
     wait(is_ready, "a new pod ready")
+
+
+def test_what_the_node_failed_to_write_down_is_written_once_etcd_is_back(world: World) -> None:
+    world.pod("early")
+    wait(lambda: world.is_ready("early"), "a ready pod")
+    with refused_status(world):
+        world.pod("late")
+        log = world.cluster.state / "logs" / "kwok.log"
+        wait(lambda: f'"pod":"{world.name}/late","stage":"pod-ready"' in log.read_text(), "the node's failure")
+    assert not world.is_ready("late")
+
+    etcd = dict(world.cluster.children)["etcd"]
+    etcd.kill()
+    etcd.wait()
+
+    def is_ready() -> bool:
+        world.cluster.revive()
+        try:
+            return world.is_ready("late")
+        except (OSError, HTTPException, DevstackError):
+            return False  # the API server finds etcd again in its own time
+
+    wait(is_ready, "the pod ready")
+    assert world.is_ready("early")
 
 
 def test_a_restart_keeps_the_objects_even_when_its_ports_were_taken_meanwhile(world: World) -> None:
