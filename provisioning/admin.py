@@ -110,8 +110,8 @@ class EventAdmin(ReadOnlyAdmin):
 class ClusterAdmin(admin.ModelAdmin[Cluster]):
     """Where stores may be placed."""
 
-    list_display = ("name", "exposure", "node_address", "ingress_domain", "takes_stores")
-    list_filter = ("exposure", "takes_stores")
+    list_display = ("name", "exposure", "node_address", "ingress_domain", "labels", "takes_stores", "drains_new")
+    list_filter = ("exposure", "takes_stores", "drains_new")
 
 
 def _actor(request: HttpRequest) -> Actor:

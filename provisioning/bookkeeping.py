@@ -23,6 +23,7 @@ from provisioning.models import (
     JobStep,
     Mismatch,
     Placement,
+    Room,
     StepState,
     Turn,
 )
@@ -37,6 +38,10 @@ _NO_TROUBLE: Final[dict[str, Any]] = {
 }  # fmt: skip
 #: A counter of tries grows no further: a delete may be tried for ever, and the column has an end.
 _MOST_ATTEMPTS: Final = 1000
+#: The room of a store of which nothing is left: a cancelled one that is tried again looks for a new place.
+_ROOM_AFTER: Final = {StoreStatus.DELETED: Room.GIVEN_BACK, StoreStatus.FAILED: Room.WANTED}
+#: How often an install that waits for room is looked at although nobody gave it any.
+_LOOK_FOR_ROOM: Final = timedelta(minutes=30)
 
 
 def open_job(
@@ -118,6 +123,23 @@ def _wait_for_turn(job: Job, store: Store, row: JobStep, now: datetime) -> None:
     _write_step(row, StepState.WAITING, reason.sentence)
     _explain(job, store, reason, "", (), now, level=EventLevel.INFO)
     job.change(state=JobState.QUEUED, turn=Turn.WANTED, lease_until=None, holder="", due_at=now)
+
+
+def wait_for_room(store: Store, job: Job, detail: str, *, now: datetime) -> None:
+    """Let an install wait until a cluster has room for its store. Call it with both locked."""
+    sentence = f"{detail[:1].upper()}{detail[1:]}."
+    _explain(job, store, REASONS["NO_ROOM"], sentence, (), now, level=EventLevel.WARNING)
+    # Whoever gives rooms away makes it due; this is the net below.
+    job.change(state=JobState.WAITING, lease_until=None, holder="", due_at=now + _LOOK_FOR_ROOM)
+
+
+def room_found(store: Store, job: Job, detail: str, *, now: datetime) -> None:
+    """Let an install go on whose store has waited for room. Call it with both locked."""
+    timeline.tell(store, job, now, EventLevel.INFO, "PLACED", detail)
+    _tell_store(store, now, **timeline.NO_REASON)
+    # A worker that found the room itself goes on with what it holds.
+    idle = {} if job.state == JobState.RUNNING else {"state": JobState.QUEUED, "due_at": now, "rung_at": None}
+    job.change(**_NO_TROUBLE, **idle)
 
 
 def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> tuple[Job, JobStep] | Idle:
@@ -212,7 +234,10 @@ def finish(lease: Lease, *, now: datetime) -> None:
         # Its last steps were an inspection as well, unless the cluster has told news since.
         is_doubtful = is_known or job.woken_at is not None
         Placement.objects.filter(store=store).update(
-            evidence=[], compared_at=None if is_known else now, inspected_at=None if is_doubtful else now
+            evidence=[],
+            compared_at=None if is_known else now,
+            inspected_at=None if is_doubtful else now,
+            **({"room": _ROOM_AFTER[status]} if status in _ROOM_AFTER else {}),
         )
 
 

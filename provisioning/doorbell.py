@@ -28,6 +28,7 @@ PROBE_TASK: Final = "provisioning.probe"
 DELIVER_TASK: Final = "provisioning.deliver"
 SURVEY_TASK: Final = "provisioning.survey"
 REPAIR_TASK: Final = "provisioning.repair"
+MEASURE_TASK: Final = "provisioning.measure"
 
 #: After a failed ring this process rings no more for so long: requests do not queue up behind a dead broker.
 _QUIET_AFTER_FAILURE: Final = timedelta(seconds=5)
@@ -132,6 +133,11 @@ def ring_for_survey(cluster_id: int) -> bool:
 def ring_for_repair(mismatch_id: int) -> bool:
     """Tell the workers to carry out a repair that was asked for; bounded as :func:`ring`."""
     return _ring(REPAIR_TASK, mismatch_id=mismatch_id)
+
+
+def ring_for_measuring(cluster_id: int) -> bool:
+    """Tell the workers to measure the cluster's room; bounded as :func:`ring`. Returns whether it was heard."""
+    return _ring(MEASURE_TASK, cluster_id=cluster_id)
 
 
 def unheard(queue: str = _QUEUE) -> int | None:

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 
 from provisioning.chart_values import check_chart_values
+from provisioning.cluster_labels import check_cluster_labels
 from stores.models import Store
 from stores.teams import Team
 from stores.versioned import Versioned
@@ -25,6 +26,14 @@ class Exposure(models.TextChoices):
 
     NODE_PORT = "node_port", "NodePort"
     INGRESS = "ingress", "Ingress"
+
+
+class Intake(models.TextChoices):
+    """What happens to new stores at a cluster."""
+
+    OPEN = "open", "Takes new stores"
+    CORDONED = "cordoned", "Keeps new stores off"
+    DRAINED = "drained", "Keeps new stores off, and gives away those that were not begun"
 
 
 class Cluster(models.Model):
@@ -49,7 +58,30 @@ class Cluster(models.Model):
         max_length=200, blank=True, help_text="Stores without a domain of their own answer below this one."
     )
     tls_issuer = models.CharField(max_length=100, blank=True, help_text="cert-manager ClusterIssuer; empty: no TLS.")
+    labels = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        validators=[check_cluster_labels],
+        help_text='What plans and stores may ask of a cluster, as in {"region": "eu"}.',
+    )
     takes_stores = models.BooleanField(default=True, help_text="Whether new stores may be placed here.")
+    drains_new = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether a cluster that takes no new stores also gives away those that were not begun.",
+    )
+    grows = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether nodes are added when pods need them: room on the present ones is then no limit.",
+    )
+    stores_at_most = models.PositiveIntegerField(
+        default=10_000, db_default=10_000, help_text="Stores on this cluster, at most; each has a namespace of its own."
+    )
+    node_ports_at_most = models.PositiveIntegerField(
+        default=2768, db_default=2768, help_text="Size of the cluster's range of NodePorts; 30000 to 32767 are 2768."
+    )
     chart_values = models.JSONField(
         default=dict,
         blank=True,
@@ -64,12 +96,61 @@ class Cluster(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def intake(self) -> Intake:
+        """Return what happens to new stores here."""
+        if self.takes_stores:
+            return Intake.OPEN
+        return Intake.DRAINED if self.drains_new else Intake.CORDONED
+
+
+class ClusterCapacity(models.Model):
+    """How much room a cluster had when it was last measured; amounts as in :mod:`provisioning.capacity`.
+
+    ``others`` is what is taken there by what is none of the platform's stores. ``error``: the last try failed, and the
+    amounts are older.
+    """
+
+    cluster = models.OneToOneField(Cluster, on_delete=models.CASCADE, primary_key=True, related_name="capacity")
+    rung_at = models.DateTimeField(null=True, blank=True)
+    tried_at = models.DateTimeField(null=True, blank=True)
+    measured_at = models.DateTimeField(null=True, blank=True)
+    nodes = models.PositiveIntegerField(default=0)
+    allocatable = models.JSONField(default=dict)
+    others = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "cluster capacities"
+
+    def __str__(self) -> str:
+        return f"capacity of {self.cluster}"
+
+
+class Room(models.TextChoices):
+    """Whether a store takes room of its cluster."""
+
+    HELD = "held", "Takes room"
+    WANTED = "wanted", "Waits for room"
+    GIVEN_BACK = "given_back", "Takes none any more"
+
 
 class Placement(models.Model):
-    """Where a store lives: its cluster, its own namespace there, and the port that it keeps."""
+    """Where a store lives: its cluster, its own namespace there, and the port that it keeps.
+
+    A store that waits for room has nothing on its cluster, which is only the first one that it might be placed on. The
+    amounts are what the store counts for when others are placed; see :mod:`provisioning.capacity`.
+    """
 
     store = models.OneToOneField(Store, on_delete=models.PROTECT, related_name="placement")
     cluster = models.ForeignKey(Cluster, on_delete=models.PROTECT, related_name="placements")
+    room = models.CharField(max_length=12, choices=Room, default=Room.HELD, db_default=Room.HELD)
+    cluster_labels = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="Labels that the store's cluster must have."
+    )
+    cpu_millicores = models.PositiveIntegerField(default=0, db_default=0)
+    memory_mib = models.PositiveIntegerField(default=0, db_default=0)
+    pods = models.PositiveIntegerField(default=0, db_default=0)
     namespace = models.CharField(max_length=63, unique=True)
     release = models.CharField(max_length=53, default="store")
     node_port = models.PositiveIntegerField(null=True, blank=True)
@@ -99,6 +180,13 @@ class Placement(models.Model):
             models.Index(fields=["inspected_at"], name="placement_inspected"),
             models.Index(fields=["probe_due_at"], name="placement_probe_due"),
             models.Index(fields=["probing_until"], name="placement_probing"),
+            models.Index(
+                fields=["cluster"],
+                include=["cpu_millicores", "memory_mib", "pods"],
+                condition=Q(room="held"),
+                name="placement_room_held",
+            ),
+            models.Index(fields=["cluster"], condition=Q(room="wanted"), name="placement_room_wanted"),
         ]
 
     def __str__(self) -> str:

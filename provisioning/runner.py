@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError
 
-from provisioning import bookkeeping, doorbell, probes, queue
+from provisioning import bookkeeping, doorbell, probes, queue, rooms
 from provisioning.adapters.helm import HelmKilledError
 from provisioning.bookkeeping import Idle
 from provisioning.clients import ClusterClients
@@ -21,7 +21,7 @@ from provisioning.ending import Ending
 from provisioning.engines import all_engines
 from provisioning.failures import Failure, explain
 from provisioning.leases import Clock, Heartbeat, Lease, claim
-from provisioning.models import Cluster, Job, JobKind, JobStep, Placement
+from provisioning.models import Cluster, Job, JobKind, JobStep, Placement, Room
 from provisioning.outcomes import Done, LostLeaseError, Outcome
 from provisioning.retry import delay, recheck
 from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
@@ -84,8 +84,12 @@ class Runner:
         return True
 
     def _work(self, lease: Lease) -> None:
+        placement = self._placement(lease)
+        if placement.room == Room.WANTED:
+            if not rooms.find_room(lease, now=self.clock()):
+                return
+            placement = self._placement(lease)
         begun: Begun = bookkeeping.begin_step(lease, now=self.clock())
-        placement = Placement.objects.select_related("cluster").get(store_id=lease.store_id)
         while begun is not None:
             if begun is Idle.DONE:
                 bookkeeping.finish(lease, now=self.clock())
@@ -102,6 +106,9 @@ class Runner:
             finally:
                 if step.runs_helm:
                     self._give_turn_on(placement.cluster)
+
+    def _placement(self, lease: Lease) -> Placement:
+        return Placement.objects.select_related("cluster").get(store_id=lease.store_id)
 
     def _do(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement) -> Begun:
         """Do one step. Returns the next one, begun, or ``None`` when the job was let go."""

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
-from provisioning import bookkeeping, doorbell
+from provisioning import bookkeeping, doorbell, placing
 from provisioning.custom_values import check_custom_values
 from provisioning.engines import all_engines
-from provisioning.models import LIVE, Cluster, Job, JobKind, JobState, Placement
+from provisioning.models import LIVE, Job, JobKind, JobState, Placement, Room
+from provisioning.placing import Wanted
 from provisioning.workflows import WORKFLOWS
 from stores import audit, quotas
 from stores.audit import Actor
@@ -22,6 +23,8 @@ from stores.errors import (
     InvalidTransitionError,
     NameTakenError,
     NoClusterError,
+    NoMatchingClusterError,
+    NoRoomError,
     NotCancellableError,
     NotRetryableError,
     StaleRowError,
@@ -57,6 +60,8 @@ class StoreWish:
     currency: str = "EUR"
     country: str = "DE"
     custom_values: Mapping[str, Any] = field(default_factory=dict)
+    cluster_labels: Mapping[str, str] = field(default_factory=dict)
+    wait_for_room: bool = False
 
 
 def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) -> Store:
@@ -66,6 +71,8 @@ def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) ->
         UnknownEngineError, UnknownPlanError: The wish names what is not offered.
         InvalidValuesError: The engine's allow-list does not have a custom value.
         NoClusterError: No cluster takes new stores.
+        NoMatchingClusterError: None of them has the labels that the wish or its plan names.
+        NoRoomError: None of those has room, and the wish is not to wait for it.
         NameTakenError, DomainTakenError: Another live store has it.
         QuotaExceededError: A limit of the team does not allow it.
     """
@@ -91,13 +98,14 @@ def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) ->
                 created_at=now,
                 updated_at=now,
             )
-            Placement.objects.create(
-                store=store, cluster=_next_cluster(), namespace=f"store-{store.pk}", volumes=plan.spec["volumes"]
-            )
+            no_room = _place(store, wish)
             job = bookkeeping.open_job(store, JobKind.INSTALL, requested_by=actor.name, now=now)
             note(store, at=now)
             audit.record(actor, "store.create", store, at=now, after=_public(store))
-            doorbell.ring_after_commit(job.pk)
+            if no_room:
+                bookkeeping.wait_for_room(store, job, no_room, now=now)
+            else:
+                doorbell.ring_after_commit(job.pk)
     except IntegrityError as error:
         raise _refusal(error) from error
     return store
@@ -120,6 +128,7 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, Any], acto
         InvalidTransitionError: The store is being deleted, or has never become ready.
         InvalidValuesError: The engine's allow-list does not have a custom value.
         UnknownPlanError, DomainTakenError: The change names what is not to be had.
+        NoRoomError: The store's cluster has no room for the larger plan.
     """
     try:
         with transaction.atomic():
@@ -137,6 +146,8 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, Any], acto
                 fields["plan"] = _offered_plan(wanted["plan"])
             if "custom_values" in wanted:
                 check_custom_values(all_engines()[current.engine], wanted["custom_values"])
+            if "plan" in wanted:
+                placing.take_room_for(current, fields["plan"])
             if _PROVISIONED & wanted.keys():
                 undo = {name: before[name] for name in wanted}
                 _begin_upgrade(current, fields, actor, now, undo=undo)
@@ -319,11 +330,24 @@ def _offered_plan(slug: str) -> Plan:
     return plan
 
 
-def _next_cluster() -> Cluster:
-    cluster = Cluster.objects.filter(takes_stores=True).order_by("pk").first()
-    if cluster is None:
-        raise NoClusterError("no cluster takes new stores")
-    return cluster
+def _place(store: Store, wish: StoreWish) -> str:
+    """Save the placement of a new store. Returns what is missing where it has to wait for room, ``""`` where not."""
+    placement = Placement(
+        store=store,
+        namespace=f"store-{store.pk}",
+        volumes=store.plan.spec["volumes"],
+        cluster_labels=dict(wish.cluster_labels),
+    )
+    wanted = Wanted.of(placement)
+    try:
+        placing.settle_on(placement, placing.choose(wanted).cluster)
+    except (NoClusterError, NoMatchingClusterError, NoRoomError) as refusal:
+        if not wish.wait_for_room:
+            raise
+        placement.cluster, placement.room = placing.first_to_wait_for(wanted), Room.WANTED
+        placement.save()
+        return str(refusal)
+    return ""
 
 
 def _refusal(error: IntegrityError) -> StoreError:

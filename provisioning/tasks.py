@@ -13,10 +13,23 @@ from celery.signals import worker_shutting_down
 from django.conf import settings
 from django.utils import timezone
 
-from provisioning import breakers, clients, deliveries, doorbell, inspection, outages, probes, survey, sweeper
+from provisioning import (
+    breakers,
+    clients,
+    deliveries,
+    doorbell,
+    inspection,
+    measuring,
+    outages,
+    probes,
+    rooms,
+    survey,
+    sweeper,
+)
 from provisioning.deliveries import Courier
 from provisioning.ending import Ending
 from provisioning.inspection import Inspector
+from provisioning.measuring import Measurer
 from provisioning.models import Cluster
 from provisioning.probes import Prober
 from provisioning.runner import Runner
@@ -97,9 +110,17 @@ def repair(*, mismatch_id: str, **_newer: Any) -> None:
     Surveyor(clients=clients.for_cluster, clock=timezone.now).repair(int(mismatch_id))
 
 
+@shared_task(name=doorbell.MEASURE_TASK, ignore_result=True)
+def measure(*, cluster_id: str, **_newer: Any) -> None:
+    """Measure how much room a cluster has."""
+    cluster = Cluster.objects.filter(pk=int(cluster_id)).first()
+    if cluster is not None:
+        Measurer(clients=clients.for_cluster, clock=timezone.now).measure(cluster)
+
+
 @shared_task(name="provisioning.sweep", ignore_result=True)
 def sweep(**_newer: Any) -> None:
-    """Ring for what is due: jobs, inspections, surveys, test orders, messages. Forget deleted stores' credentials."""
+    """Ring for everything that is due, place stores that wait for room, forget deleted stores' credentials."""
     now = timezone.now()
     sweeper.sweep(now=now, ring_again_after=settings.SWEEP_TIME)
     inspection.ring_for_due(
@@ -110,5 +131,7 @@ def sweep(**_newer: Any) -> None:
     probes.ring_for_due(now=now, at_once=settings.PROBE_AT_ONCE)
     deliveries.ring_for_due(now=now, at_once=settings.WEBHOOK_AT_ONCE)
     survey.ring_for_due(now=now, period=settings.DRIFT_TIME)
+    measuring.ring_for_due(now=now, period=settings.CAPACITY_TIME)
+    rooms.settle(now=now)
     outages.end_unnoticed({view.name for view in breakers.views() if view.state != "closed"}, at=now)
     clients.credential_store().forget_deleted()

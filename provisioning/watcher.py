@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 from django.db import DatabaseError, close_old_connections, connection
 
-from provisioning import doorbell, inspection, sweeper, upkeep
+from provisioning import doorbell, inspection, rooms, sweeper, upkeep
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.clients import ClusterClients
 from provisioning.cluster_watch import ClusterWatch
@@ -24,8 +24,8 @@ from provisioning.models import Cluster
 
 log = structlog.get_logger(__name__)
 
-#: How often news is told, what is due is rung for, and new clusters are looked for: in seconds, each rarer than before,
-#: because only the first costs nothing when there is nothing.
+#: How often news is told, what is due is rung for, and new clusters and rooms are looked for: in seconds, each rarer
+#: than before, because only the first costs nothing when there is nothing.
 _NEWS_SECONDS: Final = 1
 _SWEEP_SECONDS: Final = 2
 _CLUSTERS_SECONDS: Final = 10
@@ -58,6 +58,7 @@ class Watcher:
             try:
                 if turn % _CLUSTERS_SECONDS == 0:
                     self._watch_new_clusters()
+                    rooms.settle(now=self.clock())
                 self._catch_up()
                 self._ring()
                 if turn % _SWEEP_SECONDS == 0:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class StoreError(Exception):
-    """A request that the domain refuses. ``field`` names the input at fault, if one is."""
+    """A request that the domain refuses. ``field`` names the input at fault, ``numbers`` gives figures, if any."""
 
     code: ClassVar[str] = "store_error"
     sentence: ClassVar[str] = "The request was refused."
     hint: ClassVar[str] = ""
     field: ClassVar[str | None] = None
+    numbers: Mapping[str, Any] | None = None
 
 
 class StaleRowError(StoreError):
@@ -100,6 +102,32 @@ class NoClusterError(StoreError):
 
     code = "no_cluster"
     hint = "An operator has to register a cluster, or let one take new stores again."
+
+
+class NoMatchingClusterError(StoreError):
+    """No cluster that takes new stores has the labels that the store's cluster must have."""
+
+    code = "no_matching_cluster"
+    hint = "Ask for other cluster_labels; an operator knows which clusters have which."
+    field = "cluster_labels"
+
+
+class NoRoomError(StoreError):
+    """No cluster has room for what was asked. The text, and ``numbers``, say how much is needed and how much is left.
+
+    ``numbers`` is ``{"need": {resource: amount}, "clusters": [{"cluster": name, "free": {resource: amount}, …}]}``.
+    """
+
+    code = "no_room"
+    sentence = "No cluster has room for the store."
+    hint = (
+        "Choose a smaller plan, or send wait_for_room to let the store wait. An operator can add nodes or a cluster, "
+        "or let one take new stores again."
+    )
+
+    def __init__(self, text: str, numbers: Mapping[str, Any]) -> None:
+        super().__init__(text)
+        self.numbers = numbers
 
 
 class NotRetryableError(StoreError):

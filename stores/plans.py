@@ -36,8 +36,9 @@ def _quota(cpu: str, memory: str, limits_cpu: str, limits_memory: str, storage: 
 
 #: ``components`` are sizes by role, ``volumes`` by role, ``quota`` is the namespace's hard quota, ``limits``
 #: bounds single containers and claims, ``probe_every_seconds`` is how often a test order proves a ready store (0: not
-#: at all; an hour where a plan does not say). Figures come from measured memory of real stores plus head room. An
-#: engine's own sizes, where they differ from ``components``, are in ``engines``.
+#: at all; an hour where a plan does not say), ``cluster_labels`` is what the cluster of a store must have. Figures come
+#: from measured memory of real stores plus head room. An engine's own sizes, where they differ from ``components``, are
+#: in ``engines``.
 DEFAULT_PLANS: Final[tuple[dict[str, Any], ...]] = (
     {
         "slug": "small",

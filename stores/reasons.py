@@ -34,6 +34,12 @@ _ALL = (
         "The job goes on as soon as one of the others ends; deletes go first.",
     ),
     Reason(
+        "NO_ROOM",
+        "The store waits for room: no cluster that it may be placed on has enough left.",
+        "Delete a store, choose a smaller plan, or have an operator add nodes or a cluster.",
+        "As soon as a cluster has room the store is placed there and its install begins, oldest first.",
+    ),
+    Reason(
         "IMAGE_PULL",
         "A container image cannot be pulled.",
         "Check the image's name and tag, the registry and its pull secret; the platform keeps trying.",

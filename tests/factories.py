@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from storeplatform.accounts.models import User
 
 from provisioning import bookkeeping
-from provisioning.models import Cluster, Job, JobKind, Placement
+from provisioning.models import Cluster, ClusterCapacity, Job, JobKind, Placement
 from stores.models import Plan, Store, StoreStatus
 from stores.teams import Membership, Role, Team, personal_team
 from tests.conftest import NOON
@@ -47,6 +48,23 @@ def make_cluster(**fields: Any) -> Cluster:
     return Cluster.objects.create(
         **{"name": f"cluster-{next(_count)}", "kubeconfig": "/nonexistent", "node_address": "127.0.0.1", **fields}
     )
+
+
+def make_capacity(
+    cluster: Cluster, *, taken: Mapping[str, int] | None = None, error: str = "", **allocatable: int
+) -> ClusterCapacity:
+    """What a cluster has, as measured; unlimited where nothing is said. ``taken`` is by others than stores."""
+    return ClusterCapacity.objects.update_or_create(
+        cluster=cluster,
+        defaults={
+            "tried_at": NOON,
+            "measured_at": NOON,
+            "nodes": 1,
+            "allocatable": {"cpu_millicores": 10**9, "memory_mib": 10**9, "pods": 10**9, **allocatable},
+            "others": dict(taken or {}),
+            "error": error,
+        },
+    )[0]
 
 
 def make_store(*, team: Team | None = None, cluster: Cluster | None = None, **fields: Any) -> Store:

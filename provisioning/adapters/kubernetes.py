@@ -350,6 +350,11 @@ class Kubernetes:
         }
         return sorted(found)
 
+    def each(self, kind: str, selectors: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """Yield the objects of ``kind`` in all namespaces; only one page of them is in memory at a time."""
+        for page in self._pages(_path(kind), accept=None, **selectors):
+            yield from page.get("items") or []
+
     def listed(
         self, kind: str, selectors: Mapping[str, str], *, metadata_only: bool = False
     ) -> tuple[str, list[dict[str, Any]]]:

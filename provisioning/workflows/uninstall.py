@@ -13,6 +13,7 @@ from provisioning.adapters.helm import (
 )
 from provisioning.adapters.kubernetes import Namespace
 from provisioning.evidence import Evidence
+from provisioning.models import Room
 from provisioning.outcomes import Done, Outcome, Wait
 from provisioning.workflows.base import OWNER_LABEL, Step, StepContext
 from provisioning.workflows.install import blockers_of, terminating
@@ -58,7 +59,7 @@ def wait_until_gone(context: StepContext) -> Outcome:
     if found is not None:
         # Its end is reported once: who was not watching just then finds out by looking, ever less often.
         return Wait("NAMESPACE_TERMINATING", terminating(found), blockers_of(found), recheck=_RECHECK)
-    volumes = context.kubernetes.volumes(context.namespace)
+    volumes = context.kubernetes.volumes(context.namespace) if _has_place(context) else []
     if volumes:
         told = tuple(Evidence(f"PersistentVolume {name}", "is still there") for name in volumes)
         return Wait("NAMESPACE_TERMINATING", f"{len(volumes)} volume(s) are being deleted", told, recheck=_RECHECK)
@@ -67,8 +68,15 @@ def wait_until_gone(context: StepContext) -> Outcome:
 
 def _own_namespace(context: StepContext) -> Namespace | None:
     """Return the namespace if it is this store's; one of somebody else is none of ours and is never touched."""
+    if not _has_place(context):
+        return None
     found = context.kubernetes.namespace(context.namespace)
     return found if found and found.labels.get(OWNER_LABEL) == str(context.store.pk) else None
+
+
+def _has_place(context: StepContext) -> bool:
+    # One that waits for room has nothing anywhere: the cluster that it is put down for may be away, and is not asked.
+    return context.placement.room != Room.WANTED
 
 
 UNINSTALL_RELEASE: Final = Step("uninstall", "Uninstall the chart", uninstall_release, runs_helm=True)

@@ -179,7 +179,7 @@ COMMANDS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "secrets": (lambda _folder: ["rotate"], "command.secrets.rotate"),
 }
 #: Those whose use case leaves the entry, or that have a test of their own.
-BY_USE_CASE = {"adopt", "fsck", "kubeconfig", "restore", "totp"}
+BY_USE_CASE = {"adopt", "cluster", "fsck", "kubeconfig", "restore", "totp"}
 #: Those that change nothing of a user's by themselves.
 WITHOUT = {"check_engine", "migrate", "watch"}
 

@@ -9,10 +9,10 @@ from django.test import Client
 
 from provisioning import breakers, clients
 from provisioning.adapters.kubernetes_errors import ClusterUnreachableError
-from provisioning.models import Cluster, Placement
+from provisioning.models import Cluster, ClusterCapacity, Intake, Placement
 from provisioning.sealing import Sealer
 from stores.models import AuditEntry, StoreStatus
-from tests.factories import make_cluster, make_operator, make_store, make_user
+from tests.factories import make_capacity, make_cluster, make_operator, make_store, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +46,7 @@ def test_only_operators_get_there() -> None:
     client.force_login(make_user())
 
     assert client.get("/clusters").status_code == 403
-    assert client.post(f"/clusters/{cluster.pk}/switch", {"takes_stores": "no"}).status_code == 403
+    assert client.post(f"/clusters/{cluster.pk}/switch", {"intake": "cordoned"}).status_code == 403
     assert client.post(f"/clusters/{cluster.pk}/kubeconfig", {"kubeconfig": KUBECONFIG}).status_code == 403
     cluster.refresh_from_db()
     assert (cluster.takes_stores, cluster.sealed_kubeconfig) == (True, "")
@@ -67,16 +67,37 @@ def test_the_page_says_what_is_on_each_cluster_and_how_it_fares(browser: Client)
     assert ("paris.example.com" in paris, "left alone" in paris) == (True, True)
 
 
-def test_new_stores_are_kept_off_a_cluster_and_let_in_again_and_both_are_written_down(browser: Client) -> None:
+def test_new_stores_are_kept_off_a_cluster_given_away_and_let_in_again_and_all_is_written_down(browser: Client) -> None:
     cluster = make_cluster()
 
-    browser.post(f"/clusters/{cluster.pk}/switch", {"takes_stores": "no"})
+    browser.post(f"/clusters/{cluster.pk}/switch", {"intake": "cordoned"})
     assert "stay off" in browser.get("/clusters").content.decode()
-    browser.post(f"/clusters/{cluster.pk}/switch", {"takes_stores": "yes"})
+    browser.post(f"/clusters/{cluster.pk}/switch", {"intake": "drained"})
+    assert "those not begun are given away" in browser.get("/clusters").content.decode()
+    browser.post(f"/clusters/{cluster.pk}/switch", {"intake": "open"})
 
     assert "stay off" not in browser.get("/clusters").content.decode()
     actions = AuditEntry.objects.filter(object_id=str(cluster.pk)).order_by("pk").values_list("action", flat=True)
-    assert list(actions) == ["cluster.cordon", "cluster.open"]
+    assert list(actions) == ["cluster.cordon", "cluster.drain_new", "cluster.open"]
+
+
+def test_the_page_says_how_much_room_each_cluster_has_and_how_old_that_is(browser: Client) -> None:
+    cluster = make_cluster(name="berlin", labels={"region": "eu"})
+    make_capacity(cluster, cpu_millicores=4000, memory_mib=8000, pods=110, taken={"cpu_millicores": 1500})
+
+    page = browser.get("/clusters").content.decode()
+
+    assert ("2.5 of 4 CPU cores" in page, "8000 of 8000 MiB of memory" in page, "region=eu" in page) == (True,) * 3
+    assert "2768 of 2768 NodePorts" in page
+    assert "measured" in page
+
+
+def test_the_page_says_why_a_cluster_could_not_be_measured(browser: Client) -> None:
+    ClusterCapacity.objects.create(cluster=make_cluster(), error="nobody answered")
+
+    page = browser.get("/clusters").content.decode()
+
+    assert ("not measured yet" in page, "cannot be asked now: nobody answered" in page) == (True, True)
 
 
 def test_a_form_that_says_nothing_changes_nothing(browser: Client) -> None:
@@ -85,7 +106,7 @@ def test_a_form_that_says_nothing_changes_nothing(browser: Client) -> None:
     answer = browser.post(f"/clusters/{cluster.pk}/switch", {}, follow=True)
 
     assert "Nothing was changed" in answer.content.decode()
-    assert Cluster.objects.get().takes_stores
+    assert Cluster.objects.get().intake == Intake.OPEN
 
 
 def test_a_kubeconfig_is_kept_sealed_and_never_shown(browser: Client) -> None:

@@ -24,6 +24,7 @@ from provisioning.cluster_watch import ClusterWatch
 from provisioning.engines import all_engines
 from provisioning.engines.base import CREDENTIALS_SECRET
 from provisioning.inspection import Inspector
+from provisioning.measuring import Measurer
 from provisioning.models import Cluster
 from provisioning.services import StoreWish
 from provisioning.workflows.boundary import boundary
@@ -86,6 +87,7 @@ def a_life(engine: str, cluster: Cluster, own: ClusterClients) -> None:
         store = work_until(rotated, StoreStatus.READY)
     assert fsck.differences(store.placement, own) == []
     assert list(fsck.find(cluster, own.kubernetes)) == []
+    assert Measurer(clients.for_cluster, timezone.now).measure(cluster).error == ""
     removed = services.delete_store(store=store, version=None, actor=PLATFORM, now=timezone.now())
     work_until(removed, StoreStatus.DELETED)
 

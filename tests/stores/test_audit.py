@@ -29,7 +29,7 @@ from storeplatform.accounts.totp_keys import totp_keys
 import provisioning
 import stores
 from provisioning import adoption, clients, cluster_access, clusters, services, store_credentials, survey, webhooks
-from provisioning.models import JobState, Mismatch
+from provisioning.models import Intake, JobState, Mismatch
 from provisioning.services import StoreWish
 from stores import audit, audit_proof, audit_retention, members
 from stores.audit import Actor, Subject
@@ -326,15 +326,15 @@ def _keep_kubeconfig() -> None:
     cluster_access.keep_kubeconfig(cluster=make_cluster(), text=text, sealer=clients.sealer(), actor=SOMEBODY, now=NOON)
 
 
-def _let_stores_in() -> None:
-    clusters.let_stores_in(cluster=make_cluster(), takes_stores=False, actor=SOMEBODY, now=NOON)
+def _set_intake() -> None:
+    clusters.set_intake(cluster=make_cluster(), intake=Intake.DRAINED, actor=SOMEBODY, now=NOON)
 
 
 #: How each use case is asked for. A new one has to be added here.
 USE_CASES: dict[str, Callable[[], object]] = {
     "provisioning.adoption.adopt": _adopt,
     "provisioning.cluster_access.keep_kubeconfig": _keep_kubeconfig,
-    "provisioning.clusters.let_stores_in": _let_stores_in,
+    "provisioning.clusters.set_intake": _set_intake,
     "provisioning.services.create_store": _create,
     "provisioning.services.change_store": _change,
     "provisioning.services.delete_store": _delete,

@@ -88,7 +88,8 @@ def _problem(error: Exception) -> dict[str, Any]:
     if isinstance(error, domain.StoreError):
         status = _STATUS.get(type(error), 409)
         fields = [{"field": error.field, "code": error.code, "message": str(error)}] if error.field else []
-        return _body(status, error.code, _sentence(str(error)), hint=error.hint, errors=fields)
+        problem = _body(status, error.code, _sentence(str(error)), hint=error.hint, errors=fields)
+        return problem if error.numbers is None else {**problem, "numbers": dict(error.numbers)}
     if isinstance(error, RateLimitedError):
         return rate_limited(error)
     if isinstance(error, Http404 | exceptions.NotFound):

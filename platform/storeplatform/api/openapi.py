@@ -62,6 +62,11 @@ _PROBLEM: Final = {
     "properties": {
         **{name: {"type": "string"} for name in ("type", "title", "code", "detail", "hint", "request_id")},
         "status": {"type": "integer"},
+        "numbers": {
+            "type": "object",
+            "description": "With `no_room`: what was needed, and what is free on each cluster that may be used.",
+            "additionalProperties": True,
+        },
         "errors": {
             "type": "array",
             "items": {

@@ -13,8 +13,9 @@ from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail
 
 from provisioning import next_action, queue
+from provisioning.cluster_labels import check_cluster_labels
 from provisioning.engines.base import CREDENTIALS_SECRET
-from provisioning.models import Event, Job, JobStep
+from provisioning.models import Event, Job, JobStep, Room
 from provisioning.services import StoreWish
 from stores import naming
 from stores.models import Plan, Store
@@ -89,6 +90,16 @@ class StoreInput(StrictSerializer):
     country = serializers.RegexField(r"^[A-Z]{2}$", default="DE", help_text="ISO 3166-1, as in DE.")
     custom_values = serializers.DictField(
         required=False, help_text="Values of the chart, within the engine's `values_schema` (GET /api/v1/engines)."
+    )
+
+    cluster_labels = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        validators=[check_cluster_labels],
+        help_text='Labels that the store\'s cluster must have, as in {"region": "eu"}.',
+    )
+    wait_for_room = serializers.BooleanField(
+        default=False, help_text="Whether to wait where no cluster has room, instead of being refused."
     )
 
     def to_wish(self, *, default_email: str) -> StoreWish:
@@ -235,7 +246,8 @@ class StoreOutput(serializers.ModelSerializer[Store]):
 
     plan = serializers.CharField(source="plan_id")
     team = serializers.CharField(source="team.slug")
-    cluster = serializers.CharField(source="placement.cluster.name")
+    cluster = serializers.SerializerMethodField()
+    cluster_labels = serializers.DictField(source="placement.cluster_labels", child=serializers.CharField())
     namespace = serializers.CharField(source="placement.namespace")
     links = serializers.SerializerMethodField()
     by_itself = serializers.SerializerMethodField()
@@ -246,9 +258,14 @@ class StoreOutput(serializers.ModelSerializer[Store]):
         fields = (
             "id", "name", "display_name", "team", "engine", "plan", "domain", "admin_email", "currency", "country",
             "custom_values", "status", "status_changed_at", "reason", "message", "hint", "by_itself", "url",
-            "admin_url", "version", "cluster", "namespace", "credentials", "created_at", "updated_at", "deleted_at",
-            "links",
+            "admin_url", "version", "cluster", "cluster_labels", "namespace", "credentials", "created_at",
+            "updated_at", "deleted_at", "links",
         )  # fmt: skip
+
+    @extend_schema_field(serializers.CharField(allow_null=True))
+    def get_cluster(self, store: Store) -> str | None:
+        """Return the name of the store's cluster; ``None`` while it waits for room."""
+        return cluster_of(store)
 
     @extend_schema_field(LinksOutput)
     def get_links(self, store: Store) -> dict[str, str]:
@@ -269,6 +286,12 @@ class StoreOutput(serializers.ModelSerializer[Store]):
             "reveal": f"{own}/credentials/reveal",
             "rotate": f"{own}/credentials/rotate",
         }
+
+
+def cluster_of(store: Store) -> str | None:
+    """Return the name of a store's cluster, or ``None`` while it waits for room."""
+    placement = store.placement
+    return None if placement.room == Room.WANTED else placement.cluster.name
 
 
 def credentials_of(store: Store) -> dict[str, str]:

@@ -6,7 +6,7 @@ from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.permissions import IsAuthenticated
 
-from storeplatform.api import audit, catalogue, credentials, errors, probes, stores, teams, tokens, webhooks
+from storeplatform.api import audit, catalogue, clusters, credentials, errors, probes, stores, teams, tokens, webhooks
 
 app_name = "api"
 
@@ -40,6 +40,8 @@ urlpatterns = [
     path("v1/teams/<slug:slug>/quota", teams.TeamQuota.as_view(), name="team-quota"),
     path("v1/teams/<slug:slug>/members", teams.MemberList.as_view(), name="members"),
     path("v1/teams/<slug:slug>/members/<str:username>", teams.MemberDetail.as_view(), name="member"),
+    path("v1/clusters", clusters.ClusterList.as_view(), name="clusters"),
+    path("v1/clusters/<slug:cluster>", clusters.ClusterDetail.as_view(), name="cluster"),
     path("v1/engines", catalogue.EngineList.as_view(), name="engines"),
     path("v1/plans", catalogue.PlanList.as_view(), name="plans"),
     path("v1/teams/<slug:slug>/tokens", tokens.TeamTokens.as_view(), name="team-tokens"),

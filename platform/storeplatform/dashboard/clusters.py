@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -16,12 +16,15 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from provisioning import breakers, clients, cluster_access, clusters
 from provisioning.adapters.vault_errors import VaultError
-from provisioning.models import Cluster
+from provisioning.capacity import shown
+from provisioning.cluster_labels import write_cluster_labels
+from provisioning.clusters import ClusterView
+from provisioning.models import Cluster, Intake
 from provisioning.sealing import SealError
 from storeplatform.actors import actor_of
 from storeplatform.dashboard.forms import KubeconfigForm
+from storeplatform.dashboard.presenters import duration
 from storeplatform.dashboard.views import operators_only
-from stores.models import StoreStatus
 
 #: How each state of a breaker reads, and its tone.
 _BREAKERS: Final = {
@@ -35,19 +38,34 @@ _BREAKERS: Final = {
 class ClusterLine:
     """One cluster."""
 
-    cluster: Cluster
-    stores: int
+    view: ClusterView
+    labels: str
+    room: list[str]
+    measured: str
     breaker: str
     tone: str
     kubeconfig: str
+    choices: list[Intake]
 
     @classmethod
-    def of(cls, cluster: Cluster, state: str, *, stores: int) -> ClusterLine:
-        """Return the line of ``cluster``, whose breaker has ``state``."""
+    def of(cls, view: ClusterView, state: str, *, now: datetime) -> ClusterLine:
+        """Return the line of a cluster whose breaker has ``state``."""
+        cluster = view.cluster
         breaker, tone = _BREAKERS.get(state, (state, "warn"))
         where = "kept sealed" if cluster.sealed_kubeconfig else "a file of the workers"
         is_known = bool(cluster.sealed_kubeconfig or cluster.kubeconfig)
-        return cls(cluster, stores, breaker, tone, where if is_known else "none yet")
+        return cls(
+            view=view,
+            labels=write_cluster_labels(cluster.labels),
+            room=[
+                f"{shown(one.resource, one.free)} of {shown(one.resource, one.limit)} {one.title}" for one in view.rooms
+            ],
+            measured=f"measured {duration(now - view.measured_at)} ago" if view.measured_at else "not measured yet",
+            breaker=breaker,
+            tone=tone,
+            kubeconfig=where if is_known else "none yet",
+            choices=[intake for intake in Intake if intake != cluster.intake],
+        )
 
 
 @operators_only
@@ -55,10 +73,9 @@ class ClusterLine:
 def cluster_list(request: HttpRequest) -> HttpResponse:
     """The clusters. Asks none of them: the breakers tell how they fare."""
     states = {view.name: view.state for view in breakers.views()}
-    here = Count("placements", filter=~Q(placements__store__status=StoreStatus.DELETED))
     lines = [
-        ClusterLine.of(cluster, states.get(f"cluster:{cluster.name}", "closed"), stores=cluster.stores_here)
-        for cluster in Cluster.objects.annotate(stores_here=here).order_by("name")
+        ClusterLine.of(view, states.get(f"cluster:{view.cluster.name}", "closed"), now=timezone.now())
+        for view in clusters.views()
     ]
     return render(request, "dashboard/clusters.html", {"lines": lines})
 
@@ -66,15 +83,13 @@ def cluster_list(request: HttpRequest) -> HttpResponse:
 @operators_only
 @require_POST
 def cluster_switch(request: HttpRequest, *, cluster_id: int) -> HttpResponse:
-    """Keep new stores off a cluster, or let them onto it again, as the form says."""
+    """Keep new stores off a cluster, give away those not begun as well, or let them onto it again, as the form says."""
     cluster = get_object_or_404(Cluster, pk=cluster_id)
-    wanted = request.POST.get("takes_stores")
-    if wanted not in ("yes", "no"):
+    wanted = request.POST.get("intake", "")
+    if wanted not in Intake:
         messages.error(request, "Nothing was changed: say whether new stores may come.")
     else:
-        clusters.let_stores_in(
-            cluster=cluster, takes_stores=wanted == "yes", actor=actor_of(request), now=timezone.now()
-        )
+        clusters.set_intake(cluster=cluster, intake=Intake(wanted), actor=actor_of(request), now=timezone.now())
     return redirect("dashboard:clusters")
 
 

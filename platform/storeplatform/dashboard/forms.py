@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 
+from provisioning.cluster_labels import read_cluster_labels
 from provisioning.engines import all_engines
 from provisioning.services import StoreWish
 from provisioning.webhooks import EVENTS
@@ -72,6 +73,15 @@ class StoreForm(forms.Form):
     currency = forms.RegexField(r"^[A-Z]{3}$", initial="EUR", help_text="As in EUR")
     country = forms.RegexField(r"^[A-Z]{2}$", initial="DE", help_text="As in DE")
 
+    cluster_labels = forms.CharField(
+        required=False, max_length=400, help_text="What the store's cluster must have, as in region=eu,tier=fast"
+    )
+    wait_for_room = forms.BooleanField(required=False, help_text="Instead of being refused where no cluster has room")
+
+    def clean_cluster_labels(self) -> dict[str, str]:
+        """Return the labels as a mapping."""
+        return read_cluster_labels(self.cleaned_data["cluster_labels"])
+
     def __init__(self, *args: Any, teams: TeamQuerySet, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         engine, plan, team = self.fields["engine"], self.fields["plan"], self.fields["team"]
@@ -102,6 +112,8 @@ class StoreForm(forms.Form):
             domain=given["domain"],
             currency=given["currency"],
             country=given["country"],
+            cluster_labels=given["cluster_labels"],
+            wait_for_room=given["wait_for_room"],
         )
 
 

@@ -10,7 +10,7 @@ from provisioning import next_action, services
 from provisioning.engines import all_engines
 from provisioning.models import Event, Job, JobStep
 from provisioning.next_action import NextAction
-from storeplatform.api.serializers import credentials_of
+from storeplatform.api.serializers import cluster_of, credentials_of
 from storeplatform.dashboard.probes import ProbeHistory
 from stores.models import Store, StoreStatus
 
@@ -64,6 +64,7 @@ class Page:
     """Everything on a store's page."""
 
     row: Row
+    cluster: str
     credentials: dict[str, str]
     job: Job | None
     steps: list[StepLine]
@@ -87,6 +88,7 @@ class Page:
         steps = sorted(job.steps.all(), key=lambda step: step.position) if job else []
         return cls(
             row=Row.of(store, now=now),
+            cluster=cluster_of(store) or "waits for room",
             credentials=credentials_of(store),
             job=job,
             steps=[StepLine(step, _took(step, now)) for step in steps],

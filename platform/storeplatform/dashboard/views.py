@@ -107,7 +107,9 @@ def store_create(request: HttpRequest) -> HttpResponse:
                 team=form.cleaned_data["team"], wish=form.to_wish(), actor=actor_of(request), now=now
             )
         except StoreError as error:
-            form.add_error(error.field if error.field in form.fields else None, f"{error.hint or error}")
+            form.add_error(
+                error.field if error.field in form.fields else None, f"{str(error).rstrip('.')}. {error.hint}"
+            )
         else:
             return redirect("dashboard:store", store_id=store.pk)
     return render(request, "dashboard/create.html", {"form": form}, status=422 if form.errors else 200)

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from provisioning.chart_values import read_chart_values
+from provisioning.cluster_labels import read_cluster_labels
 from provisioning.engines import all_engines
 from provisioning.models import Cluster
 from storeplatform.accounts.models import TOKEN_PREFIX, ApiToken, User
@@ -48,6 +49,7 @@ class Command(BaseCommand):
                 "ingress_domain": settings.INGRESS_DOMAIN,
                 "tls_issuer": settings.TLS_ISSUER,
                 "helm_at_most": settings.HELM_AT_MOST,
+                **self._labels(settings.CLUSTER_LABELS),
                 **self._chart_values(settings.CHART_VALUES),
             },
         )
@@ -60,6 +62,12 @@ class Command(BaseCommand):
 
     def _keeps_kubeconfig(self) -> bool:
         return Cluster.objects.filter(name=settings.CLUSTER_NAME).exclude(sealed_kubeconfig="").exists()
+
+    def _labels(self, text: str) -> dict[str, Any]:
+        try:
+            return {"labels": read_cluster_labels(text)} if text else {}
+        except ValidationError as error:
+            raise CommandError(f"CLUSTER_LABELS: {'; '.join(error.messages)}") from error
 
     def _chart_values(self, path: str) -> dict[str, Any]:
         try:
