@@ -21,7 +21,7 @@ Amounts = Mapping[str, int]
 RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cpu_millicores": "CPU cores",
-        "memory_mib": "MiB of memory",
+        "memory_mib": "GiB of memory",
         "pods": "pods",
         "node_ports": "NodePorts",
         "stores": "stores",
@@ -29,6 +29,10 @@ RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
 )
 #: What only nodes have, so that more nodes mean more of it.
 OF_NODES: Final = frozenset({"cpu_millicores", "memory_mib", "pods"})
+#: What is said where one more of the other resources is not to be had.
+_NONE_LEFT: Final[Mapping[str, str]] = MappingProxyType(
+    {"node_ports": "no NodePort left", "stores": "no place for another store"}
+)
 #: A role whose containers end once they have done their work.
 _PASSING: Final = "setup"
 _MEBIBYTE: Final = 2**20
@@ -54,6 +58,8 @@ class Lack:
     free: int
 
     def __str__(self) -> str:
+        if self.resource not in OF_NODES:
+            return _NONE_LEFT[self.resource]
         free, needed = shown(self.resource, self.free), shown(self.resource, self.needed)
         return f"{free} of the {needed} {RESOURCES[self.resource]}"
 
@@ -87,5 +93,7 @@ class Space:
 
 
 def shown(resource: str, amount: int) -> str:
-    """Return an amount for people, CPU in cores."""
-    return f"{amount / 1000:g}" if resource == "cpu_millicores" else str(amount)
+    """Return an amount for people: CPU in cores, memory in GiB."""
+    if resource == "cpu_millicores":
+        return f"{amount / 1000:g}"
+    return f"{amount / 1024:.4g}" if resource == "memory_mib" else str(amount)

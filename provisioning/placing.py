@@ -180,8 +180,7 @@ def take_room_for(store: Store, plan: Plan) -> None:
 
 def _no_room(plan: Plan, found: list[Candidate]) -> NoRoomError:
     needed = found[0].need
-    limited = set().union(*(one.space.limits for one in found))
-    told = [(name, amount) for name, amount in needed.items() if amount and name in limited]
+    told = [(name, amount) for name, amount in needed.items() if amount and name in OF_NODES]
     asked = ", ".join(f"{shown(name, amount)} {RESOURCES[name]}" for name, amount in told)
     left = "; ".join(f"{one.cluster.name} has {' and '.join(str(lack) for lack in one.lacks)}" for one in found)
     return NoRoomError(

@@ -36,7 +36,7 @@ def test_a_wish_that_fits_nowhere_is_refused_with_the_numbers_for_people_and_for
 
     told = answer.json()
     assert (answer.status_code, told["code"]) == (409, "no_room")
-    assert "berlin has 600 of the 640 MiB of memory" in told["detail"]
+    assert "berlin has 0.5859 of the 0.625 GiB of memory" in told["detail"]
     assert "wait_for_room" in told["hint"]
     assert told["numbers"]["need"]["memory_mib"] == 640
     [berlin] = told["numbers"]["clusters"]

@@ -87,7 +87,7 @@ def test_the_page_says_how_much_room_each_cluster_has_and_how_old_that_is(browse
 
     page = browser.get("/clusters").content.decode()
 
-    assert ("2.5 of 4 CPU cores" in page, "8000 of 8000 MiB of memory" in page, "region=eu" in page) == (True,) * 3
+    assert ("2.5 of 4 CPU cores" in page, "7.812 of 7.812 GiB of memory" in page, "region=eu" in page) == (True,) * 3
     assert "2768 of 2768 NodePorts" in page
     assert "measured" in page
 

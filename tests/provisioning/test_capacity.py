@@ -65,7 +65,7 @@ def test_what_is_missing_is_told_with_what_is_left_and_what_is_not_limited_is_ne
 
     lacks = space.lacks({"cpu_millicores": 250, "memory_mib": 10**6, "node_ports": 1})
 
-    assert [str(lack) for lack in lacks] == ["0.1 of the 0.25 CPU cores", "0 of the 1 NodePorts"]
+    assert [str(lack) for lack in lacks] == ["0.1 of the 0.25 CPU cores", "no NodePort left"]
     assert space.lacks({"cpu_millicores": 100}) == []
 
 

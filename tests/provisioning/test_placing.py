@@ -81,7 +81,7 @@ def test_the_scarcest_resource_decides() -> None:
     ("limit", "missing"),
     [
         ({"cpu_millicores": CPU - 1}, "0.249 of the 0.25 CPU cores"),
-        ({"memory_mib": MEMORY - 1}, "639 of the 640 MiB of memory"),
+        ({"memory_mib": MEMORY - 1}, "0.624 of the 0.625 GiB of memory"),
         ({"pods": PODS - 1}, "2 of the 3 pods"),
     ],
 )
@@ -114,12 +114,12 @@ def test_node_ports_and_stores_are_limits_too_and_ingress_needs_no_node_port() -
     ports = make_cluster(name="ports", node_ports_at_most=3)
     make_capacity(ports, taken={"node_ports": 2})
     assert home(order()) == "ports"
-    with pytest.raises(NoRoomError, match="0 of the 1 NodePorts"):
+    with pytest.raises(NoRoomError, match="no NodePort left"):
         order()
 
     Cluster.objects.filter(pk=ports.pk).update(exposure="ingress", stores_at_most=2)
     assert home(order()) == "ports"
-    with pytest.raises(NoRoomError, match="0 of the 1 stores"):
+    with pytest.raises(NoRoomError, match="no place for another store"):
         order()
 
 
