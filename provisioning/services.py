@@ -101,7 +101,8 @@ def create_store(*, team: Team, wish: StoreWish, actor: Actor, now: datetime) ->
             no_room = _place(store, wish)
             job = bookkeeping.open_job(store, JobKind.INSTALL, requested_by=actor.name, now=now)
             note(store, at=now)
-            audit.record(actor, "store.create", store, at=now, after=_public(store))
+            cluster = "" if no_room else store.placement.cluster.name
+            audit.record(actor, "store.create", store, at=now, after={**_public(store), "cluster": cluster})
             if no_room:
                 bookkeeping.wait_for_room(store, job, no_room, now=now)
             else:

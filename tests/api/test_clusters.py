@@ -100,7 +100,7 @@ def test_operators_see_the_room_of_each_cluster_and_merchants_nothing(api: APICl
 
 
 def test_an_operator_cordons_drains_and_opens_a_cluster(operator: APIClient) -> None:
-    cluster = make_cluster(name="berlin")
+    make_cluster(name="berlin")
     address = f"{CLUSTERS}/berlin"
 
     for intake in ("cordoned", "drained", "open"):
@@ -108,7 +108,7 @@ def test_an_operator_cordons_drains_and_opens_a_cluster(operator: APIClient) -> 
         assert (answer.status_code, answer.json()["intake"]) == (200, intake)
         assert Cluster.objects.get().intake == intake
 
-    actions = AuditEntry.objects.filter(object_id=str(cluster.pk)).order_by("pk").values_list("action", flat=True)
+    actions = AuditEntry.objects.filter(action__startswith="cluster.").order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["cluster.cordon", "cluster.drain_new", "cluster.open"]
     assert operator.patch(address, {"intake": "away"}, format="json").status_code == 400
     assert operator.patch(f"{CLUSTERS}/nowhere", {"intake": "open"}, format="json").status_code == 404

@@ -77,7 +77,7 @@ def test_new_stores_are_kept_off_a_cluster_given_away_and_let_in_again_and_all_i
     browser.post(f"/clusters/{cluster.pk}/switch", {"intake": "open"})
 
     assert "stay off" not in browser.get("/clusters").content.decode()
-    actions = AuditEntry.objects.filter(object_id=str(cluster.pk)).order_by("pk").values_list("action", flat=True)
+    actions = AuditEntry.objects.filter(action__startswith="cluster.").order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["cluster.cordon", "cluster.drain_new", "cluster.open"]
 
 

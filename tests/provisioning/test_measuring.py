@@ -111,7 +111,7 @@ def test_ended_pods_and_services_without_ports_are_not_even_asked_for(
 def test_a_cluster_is_measured_with_the_platforms_own_rights_and_what_others_take_is_told(
     dev_cluster: DevCluster, platform_kubeconfig: Path
 ) -> None:
-    cluster = make_cluster(name="real", kubeconfig=str(platform_kubeconfig))
+    cluster = make_cluster(name="measured", kubeconfig=str(platform_kubeconfig))
     foreign = f"foreign-{timezone.now():%H%M%S%f}"
     dev_cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": foreign}})
     container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "7", "memory": "1Gi"}}}
