@@ -7,11 +7,13 @@ has as many Helm runs as it may.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict, deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from heapq import heapify, heappop, heappush
+from itertools import groupby, pairwise
+from operator import itemgetter
 from statistics import median
 from typing import Any, Final
 from uuid import UUID
@@ -78,18 +80,30 @@ def place_of(job: Job, *, now: datetime) -> Place | None:
 
 
 def _position(job: Job, now: datetime) -> int:
-    """Return the job's place in the order in which teams take turns, counted from those that are at work now."""
-    busy = _busy_teams(now)
+    """Return the job's place in the order in which teams take turns, counted from those that are at work now.
+
+    Every rank begins with the team that waits longest after the ranks before it: a delete is a turn as well.
+    """
+    busy, served = _busy_teams(now), dict[int, tuple[int, float]]()
     waiting = _ranked(Job.objects.claimable(now)).order_by("rank", "due_at", "created_at", "pk")
-    taken: Counter[tuple[int, int]] = Counter()
-    order: list[tuple[int, int, bool, datetime, datetime, UUID]] = []
-    columns = ("pk", "store__team", "rank", "due_at", "store__team__served__at")
-    for key, team, rank, due_at, served_at in waiting.values_list(*columns):
-        turn = busy.get(team, 0) + taken[rank, team]
-        taken[rank, team] += 1
-        order.append((rank, turn, served_at is not None, served_at or now, due_at, key))
-    order.sort()
-    return next((place for place, row in enumerate(order, start=1) if row[-1] == job.pk), 0)
+    columns = ("rank", "store__team", "store__team__served__at", "due_at", "created_at", "pk")
+    place = 0
+    for _, jobs in groupby(waiting.values_list(*columns), key=itemgetter(0)):
+        lines: defaultdict[int, deque[tuple[datetime, datetime, UUID]]] = defaultdict(deque)
+        for _rank, team, served_at, *entry in jobs:
+            lines[team].append(tuple(entry))
+            served.setdefault(team, (1, served_at.timestamp()) if served_at else (0, 0.0))
+        turns = [(busy.get(team, 0), served[team], line.popleft(), team) for team, line in lines.items()]
+        heapify(turns)
+        while turns:
+            turn, _served, (_due_at, _created_at, key), team = heappop(turns)
+            place += 1
+            if key == job.pk:
+                return place
+            served[team] = (2, place)
+            if lines[team]:
+                heappush(turns, (turn + 1, served[team], lines[team].popleft(), team))
+    return 0
 
 
 def _busy_teams(now: datetime) -> dict[int, int]:

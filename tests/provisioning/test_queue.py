@@ -159,10 +159,29 @@ def test_a_delete_takes_the_free_helm_run_before_an_install(narrow: Cluster) -> 
     assert queue.next_job(now=NOON) == removal.pk
 
 
-def test_the_place_in_the_queue_is_when_the_job_is_really_taken() -> None:
+#: Of each job, in the order in which they are due: its team and its kind.
+QUEUES = {
+    "one kind": [*((number % 3, JobKind.INSTALL) for number in range(6)), *[(0, JobKind.INSTALL)] * 6],
+    "deletes of the first": [
+        (0, JobKind.INSTALL), (1, JobKind.INSTALL), (0, JobKind.UNINSTALL), (0, JobKind.UNINSTALL),
+        (1, JobKind.INSTALL), (2, JobKind.INSTALL), (0, JobKind.CLEANUP), (0, JobKind.UPGRADE),
+    ],
+    "a delete of each": [
+        (0, JobKind.INSTALL), (1, JobKind.INSTALL), (2, JobKind.INSTALL), (2, JobKind.UNINSTALL),
+        (1, JobKind.UNINSTALL), (0, JobKind.UNINSTALL), (0, JobKind.INSTALL), (2, JobKind.INSTALL),
+    ],
+    "another order at each turn": [
+        (0, JobKind.INSTALL), (1, JobKind.INSTALL), (2, JobKind.INSTALL), (2, JobKind.INSTALL),
+        (1, JobKind.INSTALL), (0, JobKind.INSTALL), (1, JobKind.INSTALL), (0, JobKind.INSTALL),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("queued", QUEUES.values(), ids=QUEUES.keys())
+def test_the_place_in_the_queue_is_when_the_job_is_really_taken(queued: list[tuple[int, JobKind]]) -> None:
     cluster = make_cluster()
     teams = [make_team() for _ in range(3)]
-    jobs = [make_job(make_store(team=teams[number % 3 if number < 6 else 0], cluster=cluster)) for number in range(12)]
+    jobs = [make_job(make_store(team=teams[team], cluster=cluster), kind) for team, kind in queued]
     for number, job in enumerate(jobs):
         Job.objects.filter(pk=job.pk).update(due_at=NOON - timedelta(minutes=1) + number * SOON)
     expected = {}
@@ -172,14 +191,14 @@ def test_the_place_in_the_queue_is_when_the_job_is_really_taken() -> None:
         expected[job.pk] = place.position
 
     taken = []
-    for second in range(12):
+    for second in range(len(jobs)):
         job_id = queue.next_job(now=NOON)
         assert job_id is not None
         leases.claim(job_id, holder="worker", lease_time=timedelta(seconds=30), now=NOON + second * SOON)
         Job.objects.filter(pk=job_id).update(state=JobState.SUCCEEDED, lease_until=None)
         taken.append(expected[job_id])
 
-    assert taken == list(range(1, 13))
+    assert taken == list(range(1, len(jobs) + 1))
 
 
 def test_the_estimate_is_the_measured_pace_of_the_queue_and_the_usual_time_of_such_a_job() -> None:
