@@ -17,7 +17,7 @@ from provisioning.adapters.kubernetes_errors import KubernetesError
 from provisioning.clients import ClusterClients
 from provisioning.engines import all_engines
 from provisioning.engines.base import CREDENTIALS_SECRET, ProbeReport, ProbeSite
-from provisioning.leases import Clock
+from provisioning.leases import Clock, Lease, fenced
 from provisioning.models import Cluster, Placement, ProbeRun
 from provisioning.workflows.diagnosis import Finding
 from stores.models import StoreStatus
@@ -95,6 +95,16 @@ class Prober:
             upkeep.note_health(store_id, finding, now=self.clock(), grace=timedelta(), repair=False)
         elif Placement.objects.filter(store_id=store_id, store__status=StoreStatus.DEGRADED).exists():
             doorbell.ring_for_inspection(store_id)  # it alone knows whether anything else is wrong
+
+
+def record_by(lease: Lease, report: ProbeReport, *, clock: Clock) -> None:
+    """Write down the test order of a job's step.
+
+    Raises:
+        LostLeaseError: The job is somebody else's by now, who places an order of their own.
+    """
+    with fenced(lease) as (job, store):
+        record(store.pk, report, job_id=job.pk, clock=clock)
 
 
 def record(store_id: UUID, report: ProbeReport, *, job_id: UUID | None, clock: Clock) -> None:

@@ -149,7 +149,7 @@ class Runner:
                     credentials=clients.credentials,
                     step_started_at=row.started_at or now,
                     now=now,
-                    record_probe=partial(probes.record, job.store_id, job_id=job.pk, clock=self.clock),
+                    record_probe=partial(probes.record_by, lease, clock=self.clock),
                     cancelled=lambda: heartbeat.is_lost() or self.ending.is_over(),
                     tries=row.tries,
                     attempt=job.attempt,

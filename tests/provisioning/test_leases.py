@@ -9,14 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.forms import model_to_dict
 
-from provisioning import bookkeeping, leases
+from provisioning import bookkeeping, leases, probes, services
+from provisioning.engines.base import ProbeReport
 from provisioning.failures import explain
 from provisioning.leases import Heartbeat, Lease
-from provisioning.models import Event, Job, JobState, JobStep
+from provisioning.models import Event, Job, JobState, JobStep, Placement, ProbeRun
 from provisioning.outcomes import Done, LostLeaseError, Wait
+from stores.audit import PLATFORM
 from stores.models import Store
 from tests.conftest import NOON
 from tests.factories import make_job, make_store
@@ -35,6 +37,8 @@ WRITES: dict[str, Callable[[Lease, JobStep], Any]] = {
         lease, row, explain(RuntimeError("late")), attempt=1, retry_in=None, now=LATER
     ),
     "finish": lambda lease, _row: bookkeeping.finish(lease, now=LATER),
+    "hand_over": lambda lease, _row: bookkeeping.hand_over(lease, now=LATER),
+    "record_probe": lambda lease, _row: probes.record_by(lease, ProbeReport(()), clock=lambda: LATER),
 }
 
 
@@ -48,7 +52,8 @@ def held_job() -> tuple[Job, Lease, JobStep]:
 
 
 def everything() -> list[dict[str, Any]]:
-    return [model_to_dict(row) for model in (Store, Job, JobStep, Event) for row in model._base_manager.order_by("pk")]
+    models = (Store, Job, JobStep, Event, Placement, ProbeRun)
+    return [model_to_dict(row) for model in models for row in model._base_manager.order_by("pk")]
 
 
 @pytest.mark.django_db
@@ -145,3 +150,34 @@ def test_a_lease_is_prolonged_while_a_call_runs_and_its_loss_is_noticed() -> Non
         assert not heartbeat.is_lost()
         Job.objects.filter(pk=job.pk).update(fence=lease.fence + 1)
         eventually(heartbeat.is_lost, what="the notice of the loss")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_that_a_lost_database_lets_nobody_prolong_counts_until_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    _job, lease, _row = held_job()
+    now, tries = [NOON], []
+
+    def away(*_lease: object, **_moment: object) -> bool:
+        tries.append(now[0])
+        raise OperationalError("the server is away")
+
+    monkeypatch.setattr(leases, "extend", away)
+    with Heartbeat(lease, lambda: now[0]) as heartbeat:
+        eventually(lambda: len(tries) >= 2, what="two tries")
+        assert not heartbeat.is_lost()
+        now[0] = LATER
+        eventually(heartbeat.is_lost, what="the notice that somebody else may hold the job by now")
+
+
+@pytest.mark.django_db
+def test_who_gives_up_a_superseded_job_lets_the_delete_begin_before_the_lease_has_ended() -> None:
+    job, zombie, _row = held_job()
+    services.delete_store(store=job.store, version=None, actor=PLATFORM, now=NOON)
+    removal = Job.objects.live().get()
+    assert removal.due_at == LATER
+    soon = NOON + timedelta(seconds=1)
+
+    assert bookkeeping.let_go(zombie, now=soon) == removal.pk
+
+    assert leases.claim(removal.pk, holder="second", lease_time=LEASE, now=soon) is not None
+    assert bookkeeping.let_go(zombie, now=soon) is None
