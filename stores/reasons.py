@@ -125,8 +125,8 @@ _ALL = (
         "NAMESPACE_TERMINATING",
         "The store's namespace is being deleted by the cluster.",
         "Nothing to do if it goes on; if it stays, remove the finalizer that is named below.",
-        "The job looks again when the cluster reports a change, and ever more rarely without one, every half hour"
-        " at last; a delete never gives up.",
+        "The job looks again when the cluster reports a change, and ever more rarely without one, a delete every minute"
+        " at last; it never gives up.",
     ),
     Reason(
         "NAMESPACE_FOREIGN",
@@ -192,19 +192,21 @@ _ALL = (
         "ADDRESS_PENDING",
         "The store's address is not known yet.",
         "Check that the service has endpoints, or the cluster's node address setting; see what was tried below.",
-        "The job looks again every three seconds.",
+        "The job looks again after three seconds, then ever more rarely, every minute at last.",
     ),
     Reason(
         "STOREFRONT_UNREACHABLE",
         "The storefront does not answer at its address yet.",
         "Nothing to do at first; if it stays, check the way from the platform to the address below.",
-        "The job looks again every three seconds; a degraded store becomes ready once it answers.",
+        "The job looks again after three seconds, then ever more rarely, every minute at last; a degraded store becomes"
+        " ready once it answers.",
     ),
     Reason(
         "STOREFRONT_INCOMPLETE",
         "The storefront answers, but a shopper could not buy yet.",
         "Read below which call was refused; retry runs the set-up again.",
-        "The job looks again every three seconds; a degraded store becomes ready once it sells.",
+        "The job looks again after three seconds, then ever more rarely, and fails after two minutes; a degraded store"
+        " becomes ready once it sells.",
     ),
     Reason(
         "PROBE_FAILED",
@@ -222,7 +224,7 @@ _ALL = (
         "CREDENTIALS_TAKEN",
         "The shop still takes credentials from before the rotation.",
         "Nothing to do at first: the shop's pods are being replaced. If it stays, delete those pods, then retry.",
-        "The job looks again every three seconds, up to ten minutes.",
+        "The job looks again after three seconds, then ever more rarely, up to ten minutes.",
     ),
     Reason(
         "DATABASE_UNREACHABLE",
