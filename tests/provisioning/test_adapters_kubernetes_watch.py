@@ -154,4 +154,5 @@ def test_a_watch_that_is_cut_says_so_and_keeps_the_place_of_the_last_bookmark(
         next(changes)
 
     assert watch.place == "9"
-    assert len(httpserver.log) == 1
+    [(asked, _)] = httpserver.log
+    assert (asked.args["resourceVersion"], asked.args["allowWatchBookmarks"]) == ("5", "true")

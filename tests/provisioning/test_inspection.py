@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from devstack import shop as stand_in
 from devstack.cluster import DevCluster, faults
 from django.utils import timezone
+from pytest_django import Settings
 
-from provisioning import clients, inspection
+from provisioning import clients, inspection, tasks
 from provisioning.inspection import Inspector
 from provisioning.models import Cluster, Event, Job, JobKind, Placement
 from stores.models import AuditEntry, Store, StoreStatus
@@ -46,17 +48,50 @@ def test_a_store_whose_pods_crash_is_degraded_with_the_reason_and_ready_again_by
     work_until(delete(store), StoreStatus.DELETED)
 
 
-def test_a_removed_workload_is_made_again(cluster: Cluster, dev_cluster: DevCluster) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(None, "STOREFRONT_UNREACHABLE"), ("no-plugin", "STOREFRONT_INCOMPLETE")]
+)
+def test_a_store_whose_pods_are_well_and_whose_storefront_is_not_is_degraded_until_it_sells_again(
+    cluster: Cluster, dev_cluster: DevCluster, fault: str | None, reason: str
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    url = store.url
+    if fault:
+        stand_in.set_fault(dev_cluster.request, store.placement.namespace, fault)
+    else:
+        Store.objects.filter(pk=store.pk).update(url="http://127.0.0.1:1")
+
+    eventually(lambda: look(store).reason == reason, what=f"the reason {reason}")
+    assert store.status == StoreStatus.DEGRADED
+
+    if fault:
+        stand_in.set_fault(dev_cluster.request, store.placement.namespace, None)
+    else:
+        Store.objects.filter(pk=store.pk).update(url=url)
+    eventually(lambda: look(store).status == StoreStatus.READY, what="the recovery")
+    assert store.reason == ""
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+def test_a_removed_workload_is_made_again_if_that_is_set(
+    cluster: Cluster, dev_cluster: DevCluster, settings: Settings
+) -> None:
     store = work_until(order(), StoreStatus.READY)
     path = f"/apis/apps/v1/namespaces/{store.placement.namespace}/deployments/store-web"
     dev_cluster.request("DELETE", path)
     eventually(lambda: dev_cluster.request("GET", path) is None, what="the removal")
 
-    assert look(store, repairs=False).reason == "DRIFTED"
+    settings.INSPECT_GRACE, settings.DRIFT = timedelta(), "report"
+    tasks.inspect(store_id=str(store.pk))
+    store.refresh_from_db()
+    assert store.reason == "DRIFTED"
     assert "Deployment/store-web" in store.message
     assert not Job.objects.live().filter(store=store).exists()
 
-    assert look(store, repairs=True).status == StoreStatus.UPDATING
+    settings.DRIFT = "repair"
+    tasks.inspect(store_id=str(store.pk))
+    store.refresh_from_db()
+    assert store.status == StoreStatus.UPDATING
     assert Job.objects.live().get(store=store).kind == JobKind.UPGRADE
     work_until(store, StoreStatus.READY)
     assert dev_cluster.request("GET", path) is not None

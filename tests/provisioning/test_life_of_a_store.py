@@ -344,6 +344,7 @@ def test_a_cancel_ends_the_helm_that_runs(cluster: Cluster, tmp_path: Path) -> N
     assert not Path(f"/proc/{started.read_text().strip()}").exists()
     job.refresh_from_db()
     assert job.state == JobState.CANCELLED
+    assert Job.objects.live().get(store=store).due_at <= timezone.now()  # long before the lease would have ended
     work_until(delete(store), StoreStatus.DELETED)
 
 

@@ -37,6 +37,16 @@ def test_the_wait_before_the_next_try(attempt: int, failure: Failure, forever: b
     assert wait == (None if seconds is None else timedelta(seconds=seconds))
 
 
+def test_the_tries_of_many_jobs_are_spread_and_none_comes_before_the_time_that_was_asked_for() -> None:
+    def wait(failure: Failure, jitter: float) -> float:
+        pause = delay(3, failure, forever=False, jitter=jitter)
+        assert pause is not None
+        return pause.total_seconds()
+
+    assert [wait(TRANSIENT, jitter) for jitter in (0, 0.5, 1)] == [6, 8, 10]
+    assert [wait(THROTTLED, jitter) for jitter in (0, 0.5, 1)] == [90, 90, 90]
+
+
 def test_what_the_cluster_reports_is_looked_at_after_minutes_and_what_it_does_not_soon_and_then_less_often() -> None:
     def pause(first: float | None, waited: float, jitter: float = 0.5) -> float:
         shortest = timedelta(seconds=first) if first is not None else None

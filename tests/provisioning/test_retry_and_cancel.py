@@ -175,6 +175,25 @@ def test_what_happens_next_is_told_with_its_time() -> None:
     assert endless.gives_up_at is None
 
 
+@pytest.mark.parametrize("how", ["waits", "fails"])
+def test_a_delete_that_is_held_up_beyond_its_deadline_goes_on(how: str) -> None:
+    store = make_store(status=StoreStatus.DELETING)
+    job = make_job(store, JobKind.UNINSTALL)
+    lease, row = begin(job)
+    late, again = NOON + timedelta(days=30), timedelta(minutes=10)
+
+    if how == "waits":
+        bookkeeping.step_waits(lease, row, Wait("NAMESPACE_TERMINATING", "held"), recheck=again, now=late)
+    else:
+        bookkeeping.step_failed(lease, row, FAILURE, attempt=99, retry_in=again, now=late)
+
+    store.refresh_from_db()
+    job.refresh_from_db()
+    assert (store.status, job.is_live) == (StoreStatus.DELETING, True)
+    assert store.reason in ("NAMESPACE_TERMINATING", "RELEASE_FAILED")
+    assert (job.due_at, job.gives_up_at) == (late + again, None)
+
+
 def test_a_delete_that_has_failed_for_ever_is_still_tried() -> None:
     store = make_store(status=StoreStatus.DELETING)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from provisioning import clients
+from provisioning.adapters.kubernetes import Kubernetes
+from provisioning.adapters.kubernetes_errors import ClusterUnreachableError
+from provisioning.cluster_watch import ClusterWatch
 from provisioning.models import Cluster, Job, JobState
 from provisioning.watcher import Watcher
 from provisioning.workflows.base import OWNER_LABEL
@@ -398,3 +402,54 @@ def test_what_a_deaf_watch_misses_is_found_by_the_check_and_rung_for_once(
     wait_until(lambda: len(checks) >= done + 2, timeout=_PATIENCE, what="two more checks")
     watcher.sweeps()
     assert bell.rings() == []
+
+
+class Impatience(threading.Event):
+    """Notes how long each thread would pause, and lets none pause; set once every watch was broken six times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: dict[str, list[float]] = {}
+
+    def wait(self, timeout: float | None = None) -> bool:
+        name = threading.current_thread().name
+        if timeout is not None and not name.endswith("-check"):
+            self.pauses.setdefault(name, []).append(timeout)
+            if len(self.pauses) == 7 and min(map(len, self.pauses.values())) >= 6:
+                self.set()
+        return super().wait(0.01)
+
+
+def test_watches_of_a_cluster_that_is_away_come_back_ever_later_and_not_together() -> None:
+    def away() -> Kubernetes:
+        raise ClusterUnreachableError("nothing answers")
+
+    stop = Impatience()
+    ClusterWatch("lost", away, stop, timedelta(hours=1)).start()
+    wait_until(stop.is_set, timeout=_PATIENCE, what="six tries of every watch")
+
+    usual = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+    for pauses in stop.pauses.values():
+        assert [0.75 <= pause / one <= 1.25 for pause, one in zip(pauses, usual, strict=False)] == [True] * len(usual)
+    assert len({pauses[0] for pauses in stop.pauses.values()}) == 7
+
+
+def test_nothing_is_asked_for_but_what_carries_our_label_and_the_clusters_warnings(
+    watcher: Running, httpserver: HTTPServer, tmp_path: Path
+) -> None:
+    asked: dict[str, set[str]] = {}
+
+    def answer(request: Request) -> Response:
+        kind = request.path.rsplit("/", 1)[1]
+        asked.setdefault(kind, set()).add(request.args.get("labelSelector") or request.args.get("fieldSelector", ""))
+        if request.args.get("watch") == "true":
+            return Response("")
+        return Response(json.dumps({"metadata": {"resourceVersion": "7"}, "items": []}))
+
+    httpserver.expect_request(re.compile("/apis?/.*")).respond_with_handler(answer)
+    a_job_of_a_played_cluster(httpserver, tmp_path, {})
+
+    ours = ("namespaces", "deployments", "statefulsets", "jobs", "pods", "persistentvolumeclaims")
+    expected = {**{kind: {OWNER_LABEL} for kind in ours}, "events": {"type=Warning"}}
+    wait_until(lambda: asked.keys() == expected.keys(), timeout=_PATIENCE, what="a list of every kind")
+    assert asked == expected
