@@ -1,4 +1,8 @@
-"""Ring for a job: a Celery message that carries only the job's id. A lost ring costs time, never work."""
+"""Ring for a job: a Celery message that carries only the job's id. A lost ring costs time, never work.
+
+Whoever hears a ring takes what is due until nothing is. So a ring is left out while enough others are unheard: they are
+all heard later than the job became due.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,9 @@ SURVEY_TASK: Final = "provisioning.survey"
 REPAIR_TASK: Final = "provisioning.repair"
 MEASURE_TASK: Final = "provisioning.measure"
 
+#: So many unheard rings for jobs are enough: they are unheard because no slot is free. Few workers have so many
+#: slots, so not all of them get lost with one.
+ENOUGH: Final = 16
 #: After a failed ring this process rings no more for so long: requests do not queue up behind a dead broker.
 _QUIET_AFTER_FAILURE: Final = timedelta(seconds=5)
 _BOUNDS: Final = {
@@ -106,7 +113,11 @@ _line: Final = _Line()
 
 
 def ring(job_id: UUID) -> bool:
-    """Tell the workers to look at the job now; takes a second and a half at most. Returns whether it was heard."""
+    """Tell the workers to look at the job now; takes a second and a half at most.
+
+    Returns:
+        Whether they will: they were told, or will hear enough other rings from now on.
+    """
     return _ring(ADVANCE_TASK, job_id=job_id)
 
 
@@ -156,7 +167,7 @@ def has_room(task: str) -> bool:
 
 def _queue_of(task: str) -> str:
     route = current_app.conf.task_routes.get(task, {})
-    return str(route.get("queue", _QUEUE))
+    return str(route.get("queue", current_app.conf.task_default_queue))
 
 
 def _length(connection: Connection, queue: str) -> int:
@@ -171,9 +182,12 @@ def _ring(task: str, **what: object) -> bool:
     told = {name: str(key) for name, key in what.items()}
 
     def send(connection: Connection) -> bool:
+        unheard = _length(connection, _queue_of(task))
         # Without a worker nobody takes them: what has no room is made up for by the sweep.
-        if _length(connection, _queue_of(task)) >= settings.RINGS_AT_MOST:
+        if unheard >= settings.RINGS_AT_MOST:
             return False
+        if task == ADVANCE_TASK and unheard >= ENOUGH:
+            return True
         current_app.send_task(task, kwargs=told, connection=connection, retry=False)
         return True
 

@@ -26,8 +26,10 @@ from provisioning.outcomes import Done, LostLeaseError, Outcome
 from provisioning.retry import delay, recheck
 from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
 
-#: After so many lost races for a job there are enough workers for what is due.
+#: After so many lost races in a row there are enough workers for what is due.
 _CLAIMS: Final = 5
+#: For so long a ring has jobs begun. Then messages of the other queues, which wait for a free slot, have their turn.
+_ROUND: Final = timedelta(seconds=8)
 
 log = structlog.get_logger(__name__)
 
@@ -49,20 +51,23 @@ class Runner:
     recheck_time: timedelta = timedelta(minutes=30)
     ending: Ending = field(default_factory=lambda: Ending(timedelta()))
 
-    def advance_next(self) -> None:
-        """Advance the due job whose turn it is, if there is one. Each ring is answered by one such call.
+    def advance_due(self) -> None:
+        """Advance the due jobs in turn, one after the other. Each ring is answered by one such call.
 
-        A worker that ends passes the ring on.
+        One that stops although something is due passes the ring on: after a while, or because the worker ends.
         """
-        tried: list[UUID] = []
-        if self.ending.has_begun:
-            if waits := queue.next_job(now=self.clock()):
-                doorbell.ring(waits)
-            return
-        while len(tried) < _CLAIMS and (job_id := queue.next_job(now=self.clock(), but_not=tried)):
-            if self.advance(job_id):
+        stops_at = self.clock() + _ROUND
+        lost: list[UUID] = []
+        while not self.ending.has_begun and len(lost) < _CLAIMS and self.clock() < stops_at:
+            job_id = queue.next_job(now=self.clock(), but_not=lost)
+            if job_id is None:
                 return
-            tried.append(job_id)  # somebody else got there first
+            if self.advance(job_id):
+                lost.clear()
+            else:
+                lost.append(job_id)  # somebody else got there first
+        if waits := queue.next_job(now=self.clock()):
+            doorbell.ring(waits)
 
     def advance(self, job_id: UUID) -> bool:
         """Do the job's steps until one waits, fails or none is left. Safe to call at any time, any number of times.

@@ -32,6 +32,7 @@ def sweep(*, now: datetime, ring_again_after: timedelta) -> int:
     if unheard is None:
         return 0  # the broker is away: the next sweep tries again
     # As many rings as jobs are enough: in a long queue more would only pile up and be answered by nothing to do.
-    heard = [job_id for job_id in jobs[: max(takeable.count() - unheard, 0)] if doorbell.ring(job_id)]
+    enough = min(takeable.count(), doorbell.ENOUGH)
+    heard = [job_id for job_id in jobs[: max(enough - unheard, 0)] if doorbell.ring(job_id)]
     Job.objects.filter(pk__in=heard).update(rung_at=now)
     return len(heard)

@@ -46,7 +46,7 @@ def begin_to_end(**_signal: Any) -> None:
 
 @shared_task(name=doorbell.ADVANCE_TASK, acks_late=True, ignore_result=True)
 def advance(**_told: Any) -> None:
-    """Advance the job whose turn it is. The message names the job that was rung for, for people who read it."""
+    """Advance what is due. The message names the job that was rung for, for people who read it."""
     runner = Runner(
         holder=f"{socket.gethostname()}/{os.getpid()}",
         lease_time=settings.LEASE_TIME,
@@ -55,7 +55,7 @@ def advance(**_told: Any) -> None:
         recheck_time=settings.RECHECK_TIME,
         ending=_ending,
     )
-    runner.advance_next()
+    runner.advance_due()
 
 
 @shared_task(name=doorbell.INSPECT_TASK, ignore_result=True)

@@ -180,16 +180,46 @@ def test_the_sweeper_leaves_held_and_later_jobs_alone(silent_broker: None) -> No
 
 @pytest.mark.django_db
 def test_thousands_of_rings_that_no_worker_hears_do_not_pile_up(silent_broker: None, settings: Settings) -> None:
-    settings.RINGS_AT_MOST = 50
+    settings.RINGS_AT_MOST = 10
     job = make_job(make_store())
 
     heard = [doorbell.ring(job.pk) for _ in range(3000)]
 
-    assert heard == [True] * 50 + [False] * 2950
-    assert doorbell.unheard() == 50
+    assert heard == [True] * 10 + [False] * 2990
+    assert doorbell.unheard() == 10
     with current_app.connection_for_write() as connection:
         connection.SimpleQueue("celery").clear()
     assert sweeper.sweep(now=timezone.now(), ring_again_after=timedelta(seconds=10)) == 1
+
+
+def test_more_rings_for_jobs_than_can_be_heard_at_once_are_left_out_and_none_of_others(silent_broker: None) -> None:
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("looks").clear()
+
+    heard = [(doorbell.ring(uuid4()), doorbell.ring_for_inspection(uuid4())) for _ in range(100)]
+
+    assert heard == [(True, True)] * 100
+    assert (doorbell.unheard(), doorbell.unheard("looks")) == (16, 100)
+
+
+@pytest.mark.django_db
+def test_the_sweeper_rings_no_more_often_than_workers_can_hear_at_once(silent_broker: None) -> None:
+    cluster, team = make_cluster(), make_team()
+    for _ in range(30):
+        make_job(make_store(cluster=cluster, team=team))
+    now = timezone.now()
+
+    assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 16
+    assert sweeper.sweep(now=now, ring_again_after=timedelta(seconds=10)) == 0
+
+
+def test_no_other_message_is_taken_for_a_ring_for_a_job() -> None:
+    current_app.loader.import_default_modules()
+    ours = [name for name in current_app.tasks if not name.startswith("celery.")]
+
+    beside_jobs = [name for name in ours if current_app.amqp.router.route({}, name)["queue"].name == "celery"]
+
+    assert beside_jobs == [doorbell.ADVANCE_TASK]
 
 
 def test_a_full_queue_leaves_the_other_one_its_room(silent_broker: None, settings: Settings) -> None:
@@ -204,13 +234,15 @@ def test_a_full_queue_leaves_the_other_one_its_room(silent_broker: None, setting
 
 def test_beat_sends_nothing_to_a_full_queue(silent_broker: None, settings: Settings, tmp_path: Path) -> None:
     settings.RINGS_AT_MOST = 3
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue("errands").clear()
     beat = BoundedScheduler(current_app, schedule_filename=str(tmp_path / "schedule"), lazy=True)
     entry = ScheduleEntry(name="sweep", task="provisioning.sweep", schedule=schedule(10), app=current_app)
 
     for _ in range(10):
         beat.apply_entry(entry)
 
-    assert doorbell.unheard() == 3
+    assert doorbell.unheard("errands") == 3
 
 
 @pytest.mark.django_db

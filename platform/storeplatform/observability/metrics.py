@@ -66,7 +66,7 @@ class _Gathered(Collector):
         if told is not None:
             yield from _of_figures(told)
         if rings is not None:
-            yield _gauge("unheard_rings", "Rings that no worker has taken yet.", [], {(): rings})
+            yield _gauge("unheard_rings", "Rings for jobs that no worker has taken yet.", [], {(): rings})
         if breakers_told:
             yield from _of_breakers(views, clusters=told.clusters if told else ())
         lag = _lag()

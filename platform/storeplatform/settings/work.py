@@ -47,9 +47,14 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
-# Looks at ready stores have a queue of their own: however many there are, jobs do not wait behind them.
-CELERY_TASK_QUEUES = [Queue(name, routing_key=name) for name in ("celery", "looks")]
-CELERY_TASK_ROUTES = {name: {"queue": "looks"} for name in ("provisioning.inspect", "provisioning.probe")}
+# Looks at ready stores have a queue of their own: however many there are, jobs do not wait behind them. So has all that
+# is no job: the length of the jobs' queue says how many workers will look for due jobs.
+CELERY_TASK_QUEUES = [Queue(name, routing_key=name) for name in ("celery", "looks", "errands")]
+CELERY_TASK_DEFAULT_QUEUE = "errands"
+CELERY_TASK_ROUTES = {
+    "provisioning.advance": {"queue": "celery"},
+    **{name: {"queue": "looks"} for name in ("provisioning.inspect", "provisioning.probe")},
+}
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_WORKER_POOL = "threads"  # a step waits for programs and answers, never for Python
 CELERY_WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=8)
