@@ -7,7 +7,6 @@ import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,9 +19,9 @@ from devstack import programs
 from devstack.cluster.cluster import request
 
 from benchmarks.world import Figures, World, until
+from provisioning.adapters.launcher import launching
 
 _CHART: Final = Path(__file__).resolve().parents[1] / "helm" / "woocommerce"
-_LAUNCHER: Final = Path(__file__).resolve().parents[1] / "provisioning" / "adapters" / "launcher.py"
 _PROBE_SECONDS: Final = 0.25
 
 
@@ -154,5 +153,4 @@ def _launcher_cpu(runs: int = 20) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
 
-    launched = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), "/bin/true"]
-    return max(cost(launched) - cost(["/bin/true"]), 0.0)
+    return max(cost([*launching(os.getpid()), "/bin/true"]) - cost(["/bin/true"]), 0.0)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from provisioning.adapters.guard import Guard, unguarded
+from provisioning.adapters.launcher import launching
 
-_LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _DETAIL_LENGTH: Final = 2000
 _POLL_SECONDS: Final = 0.2
 _GRACE_SECONDS: Final = 5.0
-_CANNOT_START: Final = 126  # the launcher's status for a program that is none
+_CANNOT_START: Final = (126, 127)  # the launcher's status for a program that is none
 #: What the client library of Kubernetes logs on the way.
 _LOG_LINE: Final = re.compile(r"level=|WARNING: |[IWE]\d{4} ")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -252,7 +251,10 @@ class Helm:
         program = shutil.which(str(self.binary))
         if program is None:
             raise HelmProgramError(f"the program {self.binary} is not there or not executable; see HELM_BINARY")
-        command = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), program, *arguments]
+        try:
+            command = [*launching(os.getpid()), program, *arguments]
+        except FileNotFoundError as error:
+            raise HelmProgramError(str(error)) from error
         with tempfile.TemporaryDirectory(prefix="helm-") as home:
             child = subprocess.Popen(
                 command,
@@ -263,7 +265,7 @@ class Helm:
                 env=self._environment(home),
             )
             output, errors = self._communicate(child, stdin, cancelled)
-        if child.returncode == _CANNOT_START:
+        if child.returncode in _CANNOT_START:
             raise HelmProgramError(f"the program {self.binary} cannot be started; see HELM_BINARY: {errors.strip()}")
         if child.returncode:
             raise _failure(errors)

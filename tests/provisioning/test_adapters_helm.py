@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import secrets
 import signal
 import socket
@@ -38,6 +39,7 @@ from provisioning.adapters.helm import (
     ReleaseBusyError,
     ResourceConflictError,
 )
+from provisioning.adapters.launcher import launching
 
 _PATIENCE = timedelta(seconds=20)
 _ABOUT = "apiVersion: v2\nname: probe\nversion: 1.0.0\n"
@@ -410,6 +412,21 @@ def test_helm_dies_with_its_caller(hanging: Helm, chart: Path) -> None:
 
     # Soon: some seconds later it would give up by itself.
     wait_until(lambda: commands_with(chart) == [], timeout=timedelta(seconds=3), what="the end of Helm")
+
+
+def test_a_program_whose_parent_went_before_the_kernel_was_asked_is_not_begun() -> None:
+    told = subprocess.run([*launching(os.getppid()), "/bin/echo", "begun"], capture_output=True, text=True, check=False)
+
+    assert (told.returncode, told.stdout) == (1, "")
+
+
+def test_without_what_lets_helm_die_with_its_caller_helm_is_not_begun(
+    helm: Helm, place: Place, chart: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(HelmProgramError, match="setpriv of util-linux"):
+        install(helm, place, chart)
 
 
 # --- what Helm is given -----------------------------------------------------------------------------------------------
