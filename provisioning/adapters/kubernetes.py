@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -274,10 +274,11 @@ class Kubernetes:
         """Return the cluster's nodes."""
         return [Node.read(item) for item in self._list(_path("Node"))]
 
-    def workloads(self, namespace: str) -> tuple[Workload, ...]:
-        """Return what has to run in the namespace."""
-        owned = ("Deployment", "StatefulSet", "Job")
-        everything = [(kind, item) for kind in owned for item in self._list(_path(kind, namespace=namespace))]
+    def workloads(
+        self, namespace: str, *, kinds: Sequence[str] = ("Deployment", "StatefulSet", "Job")
+    ) -> tuple[Workload, ...]:
+        """Return what has to run in the namespace, or only those of ``kinds``."""
+        everything = [(kind, item) for kind in kinds for item in self._list(_path(kind, namespace=namespace))]
         # A Job that a CronJob made is routine work: the store does not depend on it.
         workloads = [(kind, item) for kind, item in everything if not item["metadata"].get("ownerReferences")]
         return tuple(Workload.read(kind, item) for kind, item in workloads)

@@ -79,7 +79,7 @@ def _clear_failed_set_up(context: StepContext) -> list[str]:
 
     A Job is named after what it does: without this, a retry of the same wish would find the old failure.
     """
-    jobs = [one for one in context.kubernetes.workloads(context.namespace) if one.kind == "Job" and one.failed]
+    jobs = [one for one in context.kubernetes.workloads(context.namespace, kinds=["Job"]) if one.failed]
     for job in jobs:
         found = context.kubernetes.metadata("Job", context.namespace, job.name)
         if found:
