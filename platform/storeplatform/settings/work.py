@@ -14,9 +14,9 @@ from storeplatform.settings.environment import env, seconds
 LEASE_TIME = seconds("LEASE_TIME", 30)
 SWEEP_TIME = seconds("SWEEP_TIME", 10)
 SHUTDOWN_GRACE = seconds("SHUTDOWN_GRACE", 20)
-if timedelta(seconds=2) > LEASE_TIME:
+if LEASE_TIME.total_seconds() < 2:
     raise ImproperlyConfigured("LEASE_TIME is 2 at least: it is prolonged once a second")
-if timedelta() >= SWEEP_TIME:
+if SWEEP_TIME.total_seconds() <= 0:
     raise ImproperlyConfigured("SWEEP_TIME is more than 0")
 RECHECK_TIME = seconds("RECHECK_TIME", 1800)
 CHECK_TIME = seconds("CHECK_TIME", 60)
