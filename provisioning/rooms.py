@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from provisioning import bookkeeping, doorbell, placing
-from provisioning.leases import Lease, fenced
+from provisioning.leases import Clock, Lease, fenced
 from provisioning.models import Cluster, Job, JobKind, JobQuerySet, JobState, Placement, Room
 from provisioning.placing import Wanted
 from stores import audit
@@ -23,7 +23,7 @@ _IDLE: Final = (JobState.QUEUED, JobState.WAITING)
 _BATCH: Final = 500
 
 
-def settle(*, now: datetime) -> int:
+def settle(*, clock: Clock) -> int:
     """Take from drained clusters what was not begun there, and place whatever waits, oldest first. Safe to repeat.
 
     One that fits nowhere holds up no other: a smaller one, or one for another cluster, may come first.
@@ -32,13 +32,13 @@ def settle(*, now: datetime) -> int:
         How many stores were placed.
     """
     for job_id in _on_drained_clusters():
-        _give_away(job_id, now=now)
+        _give_away(job_id, clock)
     placed, full = 0, set[Hashable]()
     for job_id, plan, engine, labels in _waiting():
         like = (plan, engine, tuple(sorted(labels.items())))
         if like in full:
             continue
-        if _place_waiting(job_id, now=now):
+        if _place_waiting(job_id, clock):
             placed += 1
         else:
             full.add(like)
@@ -77,7 +77,7 @@ def _not_begun() -> JobQuerySet:
     return Job.objects.filter(kind=JobKind.INSTALL, fence=0, state__in=_IDLE, store__status=StoreStatus.REQUESTED)
 
 
-def _give_away(job_id: UUID, *, now: datetime) -> None:
+def _give_away(job_id: UUID, clock: Clock) -> None:
     with transaction.atomic():
         job = _locked(job_id)
         if job is None or job.fence or job.store.status != StoreStatus.REQUESTED:
@@ -87,7 +87,7 @@ def _give_away(job_id: UUID, *, now: datetime) -> None:
             return
         placement.room = Room.WANTED
         placement.save(update_fields=["room"])
-        bookkeeping.wait_for_room(job.store, job, f"Cluster {placement.cluster} gives its new stores away", now=now)
+        bookkeeping.wait_for_room(job.store, job, f"Cluster {placement.cluster} gives its new stores away", now=clock())
 
 
 def _waiting() -> list[tuple[UUID, str, str, dict[str, str]]]:
@@ -98,7 +98,7 @@ def _waiting() -> list[tuple[UUID, str, str, dict[str, str]]]:
     return list(jobs.order_by("created_at").values_list(*columns))
 
 
-def _place_waiting(job_id: UUID, *, now: datetime) -> bool:
+def _place_waiting(job_id: UUID, clock: Clock) -> bool:
     with transaction.atomic():
         job = _locked(job_id)
         if job is None:
@@ -108,7 +108,7 @@ def _place_waiting(job_id: UUID, *, now: datetime) -> bool:
         if placement.room != Room.WANTED:
             return True
         try:
-            _place(placement, job, now=now)
+            _place(placement, job, now=clock())
         except (NoClusterError, NoMatchingClusterError, NoRoomError):
             return False
     return True

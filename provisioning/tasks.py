@@ -132,6 +132,6 @@ def sweep(**_newer: Any) -> None:
     deliveries.ring_for_due(now=now, at_once=settings.WEBHOOK_AT_ONCE)
     survey.ring_for_due(now=now, period=settings.DRIFT_TIME)
     measuring.ring_for_due(now=now, period=settings.CAPACITY_TIME)
-    rooms.settle(now=now)
+    rooms.settle(clock=timezone.now)
     outages.end_unnoticed({view.name for view in breakers.views() if view.state != "closed"}, at=now)
     clients.credential_store().forget_deleted()

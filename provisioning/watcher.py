@@ -58,7 +58,7 @@ class Watcher:
             try:
                 if turn % _CLUSTERS_SECONDS == 0:
                     self._watch_new_clusters()
-                    rooms.settle(now=self.clock())
+                    rooms.settle(clock=self.clock)
                 self._catch_up()
                 self._ring()
                 if turn % _SWEEP_SECONDS == 0:

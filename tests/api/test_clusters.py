@@ -57,7 +57,7 @@ def test_a_wish_that_is_to_wait_is_accepted_without_a_cluster_and_placed_when_th
     assert (job["state"], job["reason"]) == ("waiting", "NO_ROOM")
 
     make_capacity(cluster)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
     placed = api.get(told["links"]["self"]).json()
     assert (placed["cluster"], placed["reason"]) == ("berlin", "")
 

@@ -32,7 +32,11 @@ _ATTACKS: Final = (
     "latency", "throttle", "error", "refuse", "cut-watches",
 )  # fmt: skip
 #: What users do, each as often as it is named.
-_USES: Final = ("create", "create", "create", "create", "delete", "change", "cancel", "rotate", "look", "look")
+_USES: Final = (
+    "create", "create", "create", "create", "delete", "change", "cancel", "rotate", "look", "look", "intake",
+)  # fmt: skip
+#: What an operator lets happen to new stores; those that find no cluster open wait for one.
+_INTAKES: Final = ("open", "open", "cordoned", "drained")
 _ENGINES: Final = ("woocommerce", "woocommerce", "medusa")
 _ALIVE_AT_MOST: Final = 8
 _SETTLES_WITHIN_SECONDS: Final = 240.0
@@ -105,13 +109,19 @@ class Soak:
         while time.monotonic() < until and enemy.is_alive():
             alive = [wish for wish in self._wishes if wish.end != "deleted"]
             what = self._chance.choice(_USES)
-            if what == "create" and len(alive) < _ALIVE_AT_MOST:
+            if what == "intake":
+                self._let_in(self._chance.choice(_INTAKES))
+            elif what == "create" and len(alive) < _ALIVE_AT_MOST:
                 number += 1
-                body = {"name": f"soak-{number}", "engine": self._chance.choice(_ENGINES)}
+                body = {"name": f"soak-{number}", "engine": self._chance.choice(_ENGINES), "wait_for_room": True}
                 self._wishes.append(Wish(self._api.call("POST", "/api/v1/stores", body).json()["links"]["self"]))
             elif alive and what != "create":
                 getattr(self, f"_{what}")(self._chance.choice(alive))
             time.sleep(self._chance.uniform(0.1, 0.8))
+
+    def _let_in(self, intake: str) -> None:
+        for cluster in self._api.call("GET", "/api/v1/clusters").json()["results"]:
+            self._api.call("PATCH", f"/api/v1/clusters/{cluster['name']}", {"intake": intake})
 
     def _delete(self, wish: Wish) -> None:
         if self._api.call("DELETE", wish.path).status_code == 202:
@@ -149,8 +159,9 @@ class Soak:
                 self._struck_at.append(time.monotonic())
 
     def _settle(self) -> None:
-        """Wait until nothing is under way; what was cancelled is tried again, once it is cleaned up."""
+        """Let every store in, and wait until nothing is under way; what was cancelled is then tried again."""
         deadline = time.monotonic() + _SETTLES_WITHIN_SECONDS
+        self._let_in("open")
         while time.monotonic() < deadline:
             stores = [(wish, self._api.call("GET", wish.path).json()) for wish in self._wishes]
             for wish, store in stores:

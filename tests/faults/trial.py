@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPException
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -232,8 +233,11 @@ def untold(events: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> list[str
         codes = [one["code"] for one in told]
         if [one["at"] for one in told] != sorted(one["at"] for one in told):
             found.append(f"{job['kind']}: its events are not in order")
-        if codes.count("JOB_STARTED") > 1 or ("JOB_STARTED" in codes and codes[0] not in ("JOB_STARTED", "CANCELLED")):
+        begun = list(dropwhile(lambda code: code in ("NO_ROOM", "PLACED"), codes))
+        if codes.count("JOB_STARTED") > 1 or ("JOB_STARTED" in codes and begun[0] not in ("JOB_STARTED", "CANCELLED")):
             found.append(f"{job['kind']}: it started as {codes}")
+        if codes.count("PLACED") > codes.count("NO_ROOM"):
+            found.append(f"{job['kind']}: it was placed twice: {codes}")
         titles = [step["title"] for step in job["steps"] if step["state"] == "done"]
         done = [one["message"].split(": ")[0] for one in told if one["code"] == "STEP_DONE"]
         if done != titles:

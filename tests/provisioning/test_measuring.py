@@ -215,7 +215,7 @@ def test_stores_fill_two_clusters_and_one_that_waits_becomes_ready_where_another
     work_until(second, StoreStatus.READY)
     work_until_reason(third, "NO_ROOM")
     work_until(delete(first), StoreStatus.DELETED)
-    assert rooms.settle(now=timezone.now()) == 1
+    assert rooms.settle(clock=timezone.now) == 1
 
     work_until(third, StoreStatus.READY)
     assert Placement.objects.get(store=third).cluster.name == places[0]

@@ -166,7 +166,7 @@ def test_new_stores_are_kept_off_a_cordoned_cluster_and_those_that_are_there_sta
         order()
     clusters.set_intake(cluster=other, intake=Intake.OPEN, actor=PLATFORM, now=NOON)
 
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
 
     assert (home(there), home(order())) == ("first", "other")
 
@@ -228,11 +228,11 @@ def test_a_store_that_is_to_wait_says_why_takes_nothing_and_goes_on_by_itself_wh
     assert (home(second), second.status, second.reason) == (None, StoreStatus.REQUESTED, "NO_ROOM")
     assert "berlin has 0 of the 0.25 CPU cores" in second.message
     assert (job.state, job.reason) == (JobState.WAITING, "NO_ROOM")
-    assert rooms.settle(now=NOON) == 0
+    assert rooms.settle(clock=lambda: NOON) == 0
 
     remove(first)
     later = NOON + timedelta(minutes=1)
-    assert rooms.settle(now=later) == 1
+    assert rooms.settle(clock=lambda: later) == 1
 
     second.refresh_from_db()
     job.refresh_from_db()
@@ -240,7 +240,7 @@ def test_a_store_that_is_to_wait_says_why_takes_nothing_and_goes_on_by_itself_wh
     assert Event.objects.filter(store=second, code="PLACED").exists()
     entry = AuditEntry.objects.get(action="store.place")
     assert (entry.object_id, entry.after) == (str(second.pk), {"cluster": "berlin"})
-    assert rooms.settle(now=later) == 0
+    assert rooms.settle(clock=lambda: later) == 0
 
 
 def test_who_waits_longest_is_placed_first_and_one_that_fits_nowhere_holds_up_nobody() -> None:
@@ -249,7 +249,7 @@ def test_who_waits_longest_is_placed_first_and_one_that_fits_nowhere_holds_up_no
     huge, first, second = waiting(plan="large"), waiting(), waiting()
     make_capacity(berlin, cpu_millicores=CPU)
 
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
 
     assert [home(store) for store in (huge, first, second)] == [None, "berlin", None]
 
@@ -261,11 +261,11 @@ def test_a_store_may_wait_for_a_cordoned_cluster_with_its_labels_but_not_for_one
     store = waiting(cluster_labels={"region": "eu"})
     with pytest.raises(NoMatchingClusterError):
         waiting(cluster_labels={"region": "mars"})
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
     assert home(store) is None
 
     clusters.set_intake(cluster=cordoned, intake=Intake.OPEN, actor=PLATFORM, now=NOON)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
     assert home(store) == "cordoned"
 
 
@@ -312,7 +312,7 @@ def test_a_store_that_waits_is_removed_without_asking_any_cluster(end: str, tmp_
     placement = Placement.objects.get(store=store)
     expected = (StoreStatus.DELETED, Room.GIVEN_BACK) if end == "delete" else (StoreStatus.FAILED, Room.WANTED)
     assert (store.status, placement.room) == expected
-    assert rooms.settle(now=NOON) == 0
+    assert rooms.settle(clock=lambda: NOON) == 0
 
 
 def test_a_cancelled_store_that_is_tried_again_looks_for_a_new_place() -> None:
@@ -330,7 +330,7 @@ def test_a_cancelled_store_that_is_tried_again_looks_for_a_new_place() -> None:
     Cluster.objects.filter(name="first").update(takes_stores=False)
 
     services.retry_store(store=store, actor=PLATFORM, now=NOON)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
 
     assert (home(store), Placement.objects.get(store=store).node_port) == ("second", None)
 
@@ -346,7 +346,7 @@ def test_a_drained_cluster_gives_away_what_nobody_has_begun_and_keeps_the_rest()
     make_cluster(name="second")
 
     clusters.set_intake(cluster=first, intake=Intake.DRAINED, actor=PLATFORM, now=NOON)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
 
     assert [home(store) for store in (begun, claimed, fresh)] == ["first", "first", "second"]
     fresh.refresh_from_db()
@@ -358,12 +358,12 @@ def test_what_a_drained_cluster_gives_away_waits_where_there_is_no_other_room_an
     store = order()
 
     clusters.set_intake(cluster=first, intake=Intake.DRAINED, actor=PLATFORM, now=NOON)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
     store.refresh_from_db()
     assert (home(store), store.reason) == (None, "NO_ROOM")
 
     clusters.set_intake(cluster=first, intake=Intake.OPEN, actor=PLATFORM, now=NOON)
-    rooms.settle(now=NOON)
+    rooms.settle(clock=lambda: NOON)
     assert home(store) == "first"
 
 
@@ -384,7 +384,7 @@ def test_a_worker_that_claims_a_store_while_it_is_given_away_works_where_it_went
             connection.close()
 
     with transaction.atomic():
-        rooms.settle(now=NOON)
+        rooms.settle(clock=lambda: NOON)
         other = threading.Thread(target=claim)
         other.start()
         _until_somebody_waits_for_a_lock()
