@@ -81,7 +81,10 @@ def an_asker(role: str) -> Asker:
     row, _ = tokens.issue_for_team(
         team=team, name="CI", role=Role.VIEWER, scopes=[Scope.READ], expires_at=None, actor=PLATFORM, now=NOON
     )
-    names = {"store_id": str(store.pk), "job_id": str(job.pk), "slug": team.slug, "webhook_id": webhook.pk}
+    names = {
+        "store_id": str(store.pk), "job_id": str(job.pk), "slug": team.slug, "webhook_id": webhook.pk,
+        "cluster": store.placement.cluster.name,
+    }  # fmt: skip
     names |= {"token_id": row.pk, "username": user.username}
     if role == "service":
         _, token = tokens.issue_for_team(

@@ -17,7 +17,7 @@ from tests.factories import make_cluster, make_job, make_store
 
 pytestmark = pytest.mark.django_db
 
-_QUEUES = ("celery", "looks")
+_QUEUES = ("celery", "looks", "errands")
 
 
 def taken() -> list[tuple[str, dict[str, str]]]:
