@@ -28,7 +28,7 @@ RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 #: What only nodes have, so that more nodes mean more of it.
-OF_NODES: Final = frozenset({"cpu_millicores", "memory_mib", "pods"})
+OF_NODES: Final = ("cpu_millicores", "memory_mib", "pods")
 #: What is said where one more of the other resources is not to be had.
 _NONE_LEFT: Final[Mapping[str, str]] = MappingProxyType(
     {"node_ports": "no NodePort left", "stores": "no place for another store"}

@@ -24,7 +24,7 @@ _ACTIONS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RoomLine:
     """One limited resource of a cluster: what there is, and what is taken of it by stores and by everything else."""
 
     resource: str
@@ -45,20 +45,20 @@ class ClusterView:
     cluster: Cluster
     stores: int
     nodes: int
-    rooms: list[Room]
+    rooms: list[RoomLine]
     measured_at: datetime | None
     error: str
 
     @classmethod
     def of(cls, cluster: Cluster, space: Space, *, stores: int) -> ClusterView:
         """Return the view of a cluster whose row comes with ``capacity`` selected."""
-        known = getattr(cluster, "capacity", None)
+        known = cluster.known_capacity
         return cls(
             cluster=cluster,
             stores=stores,
             nodes=known.nodes if known else 0,
             rooms=[
-                Room(name, space.limits[name], space.taken.get(name, 0), space.free(name))
+                RoomLine(name, space.limits[name], space.taken.get(name, 0), space.free(name))
                 for name in RESOURCES
                 if name in space.limits
             ],

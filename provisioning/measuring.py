@@ -77,7 +77,7 @@ def note_usage(cluster: Cluster, usage: Usage) -> dict[str, int]:
             homes.add(placement.namespace)
             if _count(placement, usage.by_namespace.get(placement.namespace, {})):
                 changed.append(placement)
-        Placement.objects.bulk_update(changed, sorted(OF_NODES), batch_size=500)
+        Placement.objects.bulk_update(changed, OF_NODES, batch_size=500)
     others: Counter[str] = Counter()
     for namespace, taken in usage.by_namespace.items():
         if namespace not in homes:

@@ -97,6 +97,11 @@ class Cluster(models.Model):
         return self.name
 
     @property
+    def known_capacity(self) -> ClusterCapacity | None:
+        """Return what is known of the room here; ``None`` where nobody has tried to measure it."""
+        return getattr(self, "capacity", None)
+
+    @property
     def intake(self) -> Intake:
         """Return what happens to new stores here."""
         if self.takes_stores:

@@ -6,7 +6,7 @@ the platform's own stores take is in their rows, and what others take was measur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from stores.models import Plan, Store
 #: The lock of whoever gives rooms away; any number that nobody else uses.
 _LOCK: Final = 7_406_021_983
 #: Sums of the columns that are named after a resource.
-_SUMS: Final = {name: Sum(name) for name in ("cpu_millicores", "memory_mib", "pods")}
+_SUMS: Final = {name: Sum(name) for name in OF_NODES}
 _COLUMNS: Final = ("cluster", "stores", *_SUMS)
 
 
@@ -32,12 +32,17 @@ class Candidate:
     cluster: Cluster
     space: Space
     need: Amounts
-    is_doubtful: bool
 
     @property
     def lacks(self) -> list[Lack]:
         """Return what is missing here; nothing when the store fits."""
         return self.space.lacks(self.need)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the cluster could not be asked when it was measured last."""
+        known = self.cluster.known_capacity
+        return bool(known and known.error)
 
     @property
     def rank(self) -> tuple[bool, bool, float, int]:
@@ -80,15 +85,16 @@ class Wanted:
         return frozenset([*self.labels.items(), *self.plan.spec.get("cluster_labels", {}).items()])
 
 
-def spaces(clusters: Iterable[Cluster]) -> dict[int, Space]:
-    """Return the room of each cluster by its key, in two queries. Cluster rows come with ``capacity`` selected."""
-    held = Placement.objects.filter(room=Room.HELD).values("cluster").annotate(stores=Count("pk"), **_SUMS)
+def spaces(clusters: Collection[Cluster]) -> dict[int, Space]:
+    """Return the room of each cluster by its key, in one query. Cluster rows come with ``capacity`` selected."""
+    own = Placement.objects.filter(room=Room.HELD, cluster__in=clusters)
+    held = own.values("cluster").annotate(stores=Count("pk"), **_SUMS)
     taken = {row[0]: dict(zip(("stores", *_SUMS), row[1:], strict=True)) for row in held.values_list(*_COLUMNS)}
     return {cluster.pk: _space(cluster, taken.get(cluster.pk, {})) for cluster in clusters}
 
 
 def _space(cluster: Cluster, own: Mapping[str, int]) -> Space:
-    known = getattr(cluster, "capacity", None)
+    known = cluster.known_capacity
     measured_at = known.measured_at if known else None
     others: Mapping[str, int] = known.others if known else {}
     limits = {"stores": cluster.stores_at_most}
@@ -106,13 +112,8 @@ def candidates(wanted: Wanted) -> list[Candidate]:
     fitting = [cluster for cluster in every if wanted.all_labels <= cluster.labels.items()]
     room = spaces(fitting)
     need = {**wanted.need, "stores": 1, "node_ports": 1}
-    found = [Candidate(one, room[one.pk], need, bool(_error(one))) for one in fitting]
+    found = [Candidate(one, room[one.pk], need) for one in fitting]
     return sorted(found, key=lambda candidate: candidate.rank)
-
-
-def _error(cluster: Cluster) -> str:
-    known = getattr(cluster, "capacity", None)
-    return known.error if known else ""
 
 
 def choose(wanted: Wanted) -> Candidate:
@@ -172,7 +173,7 @@ def take_room_for(store: Store, plan: Plan) -> None:
     need = need_of(plan.spec, store.engine)
     more = {name: max(amount - getattr(placement, name), 0) for name, amount in need.items()}
     cluster = placement.cluster
-    here = Candidate(cluster, spaces([cluster])[cluster.pk], more, is_doubtful=False)
+    here = Candidate(cluster, spaces([cluster])[cluster.pk], more)
     if here.lacks:
         raise _no_room(plan, [here])
     Placement.objects.filter(pk=placement.pk).update(**{name: F(name) + amount for name, amount in more.items()})

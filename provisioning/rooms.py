@@ -14,12 +14,12 @@ from provisioning.leases import Clock, Lease, fenced
 from provisioning.models import Cluster, Job, JobKind, JobQuerySet, JobState, Placement, Room
 from provisioning.placing import Wanted
 from stores import audit
-from stores.errors import NoClusterError, NoMatchingClusterError, NoRoomError
+from stores.errors import NotPlacedError
 from stores.models import Store, StoreStatus
 
 #: States of a live job that no worker is at.
 _IDLE: Final = (JobState.QUEUED, JobState.WAITING)
-#: So many stores are placed in one go; the next one goes on.
+#: So many stores are given away in one go; the next one goes on.
 _BATCH: Final = 500
 
 
@@ -58,7 +58,7 @@ def find_room(lease: Lease, *, now: datetime) -> bool:
             return True
         try:
             _place(placement, job, now=now)
-        except (NoClusterError, NoMatchingClusterError, NoRoomError) as refusal:
+        except NotPlacedError as refusal:
             bookkeeping.wait_for_room(store, job, str(refusal), now=now)
             return False
     return True
@@ -109,7 +109,7 @@ def _place_waiting(job_id: UUID, clock: Clock) -> bool:
             return True
         try:
             _place(placement, job, now=clock())
-        except (NoClusterError, NoMatchingClusterError, NoRoomError):
+        except NotPlacedError:
             return False
     return True
 

@@ -22,10 +22,8 @@ from stores.errors import (
     DomainTakenError,
     InvalidTransitionError,
     NameTakenError,
-    NoClusterError,
-    NoMatchingClusterError,
-    NoRoomError,
     NotCancellableError,
+    NotPlacedError,
     NotRetryableError,
     StaleRowError,
     StoreError,
@@ -342,7 +340,7 @@ def _place(store: Store, wish: StoreWish) -> str:
     wanted = Wanted.of(placement)
     try:
         placing.settle_on(placement, placing.choose(wanted).cluster)
-    except (NoClusterError, NoMatchingClusterError, NoRoomError) as refusal:
+    except NotPlacedError as refusal:
         if not wish.wait_for_room:
             raise
         placement.cluster, placement.room = placing.first_to_wait_for(wanted), Room.WANTED

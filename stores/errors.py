@@ -97,14 +97,18 @@ class UnknownPlanError(StoreError):
     field = "plan"
 
 
-class NoClusterError(StoreError):
+class NotPlacedError(StoreError):
+    """No cluster can take the store now. Which of the errors below says why."""
+
+
+class NoClusterError(NotPlacedError):
     """There is no cluster that takes new stores."""
 
     code = "no_cluster"
     hint = "An operator has to register a cluster, or let one take new stores again."
 
 
-class NoMatchingClusterError(StoreError):
+class NoMatchingClusterError(NotPlacedError):
     """No cluster that takes new stores has the labels that the store's cluster must have."""
 
     code = "no_matching_cluster"
@@ -112,7 +116,7 @@ class NoMatchingClusterError(StoreError):
     field = "cluster_labels"
 
 
-class NoRoomError(StoreError):
+class NoRoomError(NotPlacedError):
     """No cluster has room for what was asked. The text, and ``numbers``, say how much is needed and how much is left.
 
     ``numbers`` is ``{"need": {resource: amount}, "clusters": [{"cluster": name, "free": {resource: amount}, …}]}``.
