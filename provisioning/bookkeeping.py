@@ -15,6 +15,7 @@ from provisioning.evidence import Evidence, redact
 from provisioning.failures import Failure
 from provisioning.leases import Lease, fenced
 from provisioning.models import (
+    REMOVALS,
     Cluster,
     EventLevel,
     Job,
@@ -38,8 +39,6 @@ _NO_TROUBLE: Final[dict[str, Any]] = {
 }  # fmt: skip
 #: A counter of tries grows no further: a delete may be tried for ever, and the column has an end.
 _MOST_ATTEMPTS: Final = 1000
-#: The room of a store of which nothing is left: a cancelled one that is tried again looks for a new place.
-_ROOM_AFTER: Final = {StoreStatus.DELETED: Room.GIVEN_BACK, StoreStatus.FAILED: Room.WANTED}
 #: How often an install that waits for room is looked at although nobody gave it any.
 _LOOK_FOR_ROOM: Final = timedelta(minutes=30)
 
@@ -237,8 +236,12 @@ def finish(lease: Lease, *, now: datetime) -> None:
             evidence=[],
             compared_at=None if is_known else now,
             inspected_at=None if is_doubtful else now,
-            **({"room": _ROOM_AFTER[status]} if status in _ROOM_AFTER else {}),
         )
+        if job.kind in REMOVALS:
+            # Where nothing was ever begun, nothing is given back: a cancelled store that waits goes on waiting.
+            begun = Placement.objects.filter(store=store)
+            begun = begun if status == StoreStatus.DELETED else begun.exclude(room=Room.WANTED)
+            begun.update(room=Room.GIVEN_BACK)
 
 
 def let_go(lease: Lease, *, now: datetime) -> UUID | None:

@@ -12,7 +12,7 @@ from django.db.models import Count, Q
 
 from provisioning import placing
 from provisioning.capacity import RESOURCES, Space
-from provisioning.models import Cluster, Intake
+from provisioning.models import Cluster, Intake, Room
 from stores import audit
 from stores.audit import Actor
 from stores.models import StoreStatus
@@ -70,7 +70,7 @@ class ClusterView:
 def views(**wanted: object) -> list[ClusterView]:
     """Return the clusters by name, with their room, in a few queries; asks none of them. ``wanted`` filters them."""
     # What is being deleted still takes its place.
-    here = Count("placements", filter=~Q(placements__store__status=StoreStatus.DELETED) & ~Q(placements__room="wanted"))
+    here = Count("placements", filter=~Q(placements__store__status=StoreStatus.DELETED) & Q(placements__room=Room.HELD))
     found = list(Cluster.objects.filter(**wanted).select_related("capacity").annotate(here=here).order_by("name"))
     room = placing.spaces(found)
     return [ClusterView.of(cluster, room[cluster.pk], stores=cluster.here) for cluster in found]

@@ -133,7 +133,10 @@ class ClusterCapacity(models.Model):
 
 
 class Room(models.TextChoices):
-    """Whether a store takes room of its cluster."""
+    """Whether a store takes room of its cluster. Nothing is made there for one that does not.
+
+    ``WANTED``: nothing of it was ever begun. ``GIVEN_BACK``: it was removed; to be tried again it needs a new place.
+    """
 
     HELD = "held", "Takes room"
     WANTED = "wanted", "Waits for room"
@@ -143,8 +146,8 @@ class Room(models.TextChoices):
 class Placement(models.Model):
     """Where a store lives: its cluster, its own namespace there, and the port that it keeps.
 
-    A store that waits for room has nothing on its cluster, which is only the first one that it might be placed on. The
-    amounts are what the store counts for when others are placed; see :mod:`provisioning.capacity`.
+    A store that takes no room has nothing on its cluster: there it was before, or might be placed first. The amounts
+    are what the store counts for when others are placed; see :mod:`provisioning.capacity`.
     """
 
     store = models.OneToOneField(Store, on_delete=models.PROTECT, related_name="placement")
@@ -191,7 +194,6 @@ class Placement(models.Model):
                 condition=Q(room="held"),
                 name="placement_room_held",
             ),
-            models.Index(fields=["cluster"], condition=Q(room="wanted"), name="placement_room_wanted"),
         ]
 
     def __str__(self) -> str:
@@ -274,6 +276,10 @@ class JobKind(models.TextChoices):
     ROTATE = "rotate", "Rotate credentials"
     UNINSTALL = "uninstall", "Uninstall"
     CLEANUP = "cleanup", "Clean up"
+
+
+#: Kinds of jobs after which nothing of the store is left in its cluster.
+REMOVALS: Final = frozenset({JobKind.UNINSTALL, JobKind.CLEANUP})
 
 
 class JobState(models.TextChoices):

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, Value, When
 
-from provisioning.models import Cluster, Job, JobKind, JobState, Turn
+from provisioning.models import REMOVALS, Cluster, Job, JobState, Turn
 
 #: So many of the latest jobs tell how long one takes, and how fast the queue moves.
 _HISTORY: Final = 20
@@ -112,7 +112,7 @@ def _busy_teams(now: datetime) -> dict[int, int]:
 
 
 def _ranked(jobs: QuerySet[Job, Any]) -> QuerySet[Any, Any]:
-    removes = Q(kind__in=[JobKind.UNINSTALL, JobKind.CLEANUP])
+    removes = Q(kind__in=REMOVALS)
     return jobs.annotate(
         rank=Case(
             When(removes, then=Value(0)),

@@ -11,7 +11,7 @@ from django.db import transaction
 
 from provisioning import bookkeeping, doorbell, placing
 from provisioning.leases import Clock, Lease, fenced
-from provisioning.models import Cluster, Job, JobKind, JobQuerySet, JobState, Placement, Room
+from provisioning.models import REMOVALS, Cluster, Job, JobKind, JobQuerySet, JobState, Placement, Room
 from provisioning.placing import Wanted
 from stores import audit
 from stores.errors import NotPlacedError
@@ -46,7 +46,9 @@ def settle(*, clock: Clock) -> int:
 
 
 def find_room(lease: Lease, *, now: datetime) -> bool:
-    """Place the store of a claimed install that waits for room; if none is left, let the job go and return ``False``.
+    """Place the store of a claimed job that takes no room yet; if none is left, let the job go and return ``False``.
+
+    A job that removes its store needs none.
 
     Raises:
         LostLeaseError: Somebody else holds the job now.
@@ -54,7 +56,7 @@ def find_room(lease: Lease, *, now: datetime) -> bool:
     with fenced(lease) as (job, store):
         placement = Placement.objects.select_related("cluster").get(store=store)
         placement.store = store
-        if placement.room != Room.WANTED or job.kind != JobKind.INSTALL:
+        if placement.room == Room.HELD or job.kind in REMOVALS:
             return True
         try:
             _place(placement, job, now=now)
@@ -91,11 +93,9 @@ def _give_away(job_id: UUID, clock: Clock) -> None:
 
 
 def _waiting() -> list[tuple[UUID, str, str, dict[str, str]]]:
-    if not Placement.objects.filter(room=Room.WANTED).exists():
-        return []  # the usual answer, for a single query
-    jobs = Job.objects.filter(kind=JobKind.INSTALL, state__in=_IDLE, store__placement__room=Room.WANTED)
+    jobs = Job.objects.filter(state__in=_IDLE).exclude(kind__in=REMOVALS).exclude(store__placement__room=Room.HELD)
     columns = ("pk", "store__plan", "store__engine", "store__placement__cluster_labels")
-    return list(jobs.order_by("created_at").values_list(*columns))
+    return list(jobs.order_by("created_at", "pk").values_list(*columns))
 
 
 def _place_waiting(job_id: UUID, clock: Clock) -> bool:
@@ -105,7 +105,7 @@ def _place_waiting(job_id: UUID, clock: Clock) -> bool:
             return True
         placement = Placement.objects.select_related("cluster").get(store=job.store)
         placement.store = job.store
-        if placement.room != Room.WANTED:
+        if placement.room == Room.HELD:
             return True
         try:
             _place(placement, job, now=clock())
@@ -117,7 +117,7 @@ def _place_waiting(job_id: UUID, clock: Clock) -> bool:
 def _locked(job_id: UUID) -> Job | None:
     """Return the job, with its store, locked; ``None`` when somebody is at it or it has ended."""
     both = Job.objects.select_for_update(of=("store", "self")).select_related("store__plan")
-    return both.filter(pk=job_id, kind=JobKind.INSTALL, state__in=_IDLE).first()
+    return both.filter(pk=job_id, state__in=_IDLE).first()
 
 
 def _place(placement: Placement, job: Job, *, now: datetime) -> None:

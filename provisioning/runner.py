@@ -90,7 +90,7 @@ class Runner:
 
     def _work(self, lease: Lease) -> None:
         placement = self._placement(lease)
-        if placement.room == Room.WANTED:
+        if placement.room != Room.HELD:
             if not rooms.find_room(lease, now=self.clock()):
                 return
             placement = self._placement(lease)

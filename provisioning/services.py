@@ -145,11 +145,14 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, Any], acto
                 fields["plan"] = _offered_plan(wanted["plan"])
             if "custom_values" in wanted:
                 check_custom_values(all_engines()[current.engine], wanted["custom_values"])
-            if "plan" in wanted:
+            is_there = current.placement.room == Room.HELD
+            if "plan" in wanted and is_there:
                 placing.take_room_for(current, fields["plan"])
             if _PROVISIONED & wanted.keys():
-                undo = {name: before[name] for name in wanted}
-                _begin_upgrade(current, fields, actor, now, undo=undo)
+                # Of a cancelled store nothing is left: it is made anew, wherever there is room.
+                kind = JobKind.UPGRADE if is_there else JobKind.INSTALL
+                undo = {name: before[name] for name in wanted} if is_there else {}
+                _begin(kind, current, fields, actor, now, undo=undo)
             else:
                 current.change(updated_at=now, **fields)
             audit.record(actor, "store.change", current, at=now, before=before, after=_public(current))
@@ -224,7 +227,7 @@ def repair_store(*, store: Store, actor: Actor, now: datetime) -> Store:
         before = current.status
         if before not in (StoreStatus.READY, StoreStatus.DEGRADED):
             raise BusyStoreError(f"the store is {current.get_status_display().lower()}")
-        _begin_upgrade(current, {}, actor, now, undo={})
+        _begin(JobKind.UPGRADE, current, {}, actor, now, undo={})
         audit.record(
             actor, "store.repair", current, at=now, before={"status": before}, after={"status": current.status}
         )
@@ -305,15 +308,15 @@ def _fields(values: Mapping[str, str]) -> dict[str, Any]:
     return {("plan_id" if name == "plan" else name): value for name, value in values.items()}
 
 
-def _begin_upgrade(
-    store: Store, fields: dict[str, Any], actor: Actor, now: datetime, *, undo: Mapping[str, str]
+def _begin(
+    kind: JobKind, store: Store, fields: dict[str, Any], actor: Actor, now: datetime, *, undo: Mapping[str, str]
 ) -> None:
     if Job.objects.filter(store=store, state__in=LIVE).exists():
         raise BusyStoreError("a job is under way")
     more = quotas.other_plan(store.plan, fields.get("plan", store.plan))
     quotas.demand(store.team, more, jobs=live_jobs(store.team), now=now)
-    store.move_to(StoreStatus.UPDATING, at=now, **fields, reason="", message="", hint="")
-    job = bookkeeping.open_job(store, JobKind.UPGRADE, requested_by=actor.name, now=now, undo=undo)
+    store.move_to(WORKFLOWS[kind].begins_as, at=now, **fields, reason="", message="", hint="")
+    job = bookkeeping.open_job(store, kind, requested_by=actor.name, now=now, undo=undo)
     doorbell.ring_after_commit(job.pk)
 
 

@@ -75,7 +75,7 @@ def _own_namespace(context: StepContext) -> Namespace | None:
 
 
 def _has_place(context: StepContext) -> bool:
-    # One that waits for room has nothing anywhere: the cluster that it is put down for may be away, and is not asked.
+    # Of one that was never placed nothing was begun: the cluster that it is put down for may be away, and is not asked.
     return context.placement.room != Room.WANTED
 
 

@@ -14,7 +14,7 @@ import pytest
 from django.db import connection, transaction
 
 from provisioning import bookkeeping, clusters, leases, placing, rooms, services
-from provisioning.models import Cluster, Event, Intake, Job, JobState, Placement, Room, StepState
+from provisioning.models import Cluster, Event, Intake, Job, JobKind, JobState, Placement, Room, StepState
 from provisioning.services import StoreWish
 from stores.audit import PLATFORM
 from stores.errors import NoClusterError, NoMatchingClusterError, NoRoomError, StoreError
@@ -31,12 +31,20 @@ CPU, MEMORY, PODS = 250, 640, 3
 
 
 def order(*, team: Team | None = None, **wishes: Any) -> Store:
-    name = f"shop-{Store.objects.count()}"
+    number = Store.objects.count()
     wish = StoreWish(
-        **{"name": name, "display_name": "Shop", "engine": "woocommerce", "plan": "small", "admin_email": "a@b.de"}
+        **{
+            "name": f"shop-{number}",
+            "display_name": "Shop",
+            "engine": "woocommerce",
+            "plan": "small",
+            "admin_email": "a@b.de",
+        }
         | wishes
     )
-    return services.create_store(team=team or make_team(), wish=wish, actor=PLATFORM, now=NOON)
+    return services.create_store(
+        team=team or make_team(), wish=wish, actor=PLATFORM, now=NOON - timedelta(seconds=99 - number)
+    )
 
 
 def waiting(**wishes: Any) -> Store:
@@ -315,17 +323,24 @@ def test_a_store_that_waits_is_removed_without_asking_any_cluster(end: str, tmp_
     assert rooms.settle(clock=lambda: NOON) == 0
 
 
-def test_a_cancelled_store_that_is_tried_again_looks_for_a_new_place() -> None:
-    make_cluster(name="first")
-    store = order()
-    Placement.objects.filter(store=store).update(node_port=30_001)
+def cancelled(store: Store) -> Store:
+    """Cancel a store that was begun, and have what was made of it cleaned up."""
     services.cancel_job(store=store, actor=PLATFORM, now=NOON)
     job = Job.objects.live().get(store=store)
     lease = leases.claim(job.pk, holder="test", lease_time=timedelta(minutes=1), now=NOON)
     assert lease is not None
     job.steps.update(state=StepState.DONE)
     bookkeeping.finish(lease, now=NOON)
-    assert home(store) is None
+    store.refresh_from_db()
+    assert (store.status, home(store)) == (StoreStatus.FAILED, None)
+    return store
+
+
+def test_a_cancelled_store_that_is_tried_again_looks_for_a_new_place() -> None:
+    make_cluster(name="first")
+    store = order()
+    Placement.objects.filter(store=store).update(node_port=30_001)
+    cancelled(store)
     make_cluster(name="second")
     Cluster.objects.filter(name="first").update(takes_stores=False)
 
@@ -333,6 +348,51 @@ def test_a_cancelled_store_that_is_tried_again_looks_for_a_new_place() -> None:
     rooms.settle(clock=lambda: NOON)
 
     assert (home(store), Placement.objects.get(store=store).node_port) == ("second", None)
+
+
+def test_a_cancelled_store_that_is_changed_is_made_anew_where_there_is_room() -> None:
+    first = make_capacity(make_cluster(name="first"), cpu_millicores=CPU)
+    store = cancelled(order())
+    order()  # takes the room
+    make_capacity(make_cluster(name="second"), cpu_millicores=10 * CPU)
+    Cluster.objects.filter(pk=first.pk).update(takes_stores=False)
+
+    services.change_store(store=store, version=store.version, changes={"plan": "medium"}, actor=PLATFORM, now=NOON)
+    rooms.settle(clock=lambda: NOON)
+
+    store.refresh_from_db()
+    assert (home(store), store.status, store.plan.slug) == ("second", StoreStatus.PROVISIONING, "medium")
+    job = Job.objects.live().get(store=store)
+    assert (job.kind, services.can_cancel(store, job)) == (JobKind.INSTALL, True)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("room", [Room.WANTED, Room.GIVEN_BACK])
+def test_whatever_job_makes_something_of_a_store_takes_room_for_it_first(room: Room, tmp_path: Path) -> None:
+    nobody = kubeconfig_for(tmp_path, "http://127.0.0.1:1")
+    make_cluster(name="berlin", kubeconfig=str(nobody))
+    store = order()
+    Placement.objects.filter(store=store).update(room=room)
+    Job.objects.filter(store=store).update(kind=JobKind.UPGRADE)
+    for status in (StoreStatus.FAILED, StoreStatus.UPDATING):
+        Store.objects.filter(pk=store.pk).update(status=status)
+
+    a_worker().advance(Job.objects.get(store=store).pk)
+
+    assert home(store) == "berlin"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancelled_store_is_deleted_only_once_its_cluster_says_that_nothing_is_left(tmp_path: Path) -> None:
+    nobody = kubeconfig_for(tmp_path, "http://127.0.0.1:1")
+    make_cluster(kubeconfig=str(nobody))
+    store = cancelled(order())
+
+    services.delete_store(store=store, version=None, actor=PLATFORM, now=NOON)
+    a_worker().advance(Job.objects.live().get(store=store).pk)
+
+    store.refresh_from_db()
+    assert (store.status, store.reason) == (StoreStatus.DELETING, "CLUSTER_UNREACHABLE")
 
 
 # --- drain-new -----------------------------------------------------------------------------------------------------

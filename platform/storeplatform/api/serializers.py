@@ -18,7 +18,7 @@ from provisioning.engines.base import CREDENTIALS_SECRET
 from provisioning.models import Event, Job, JobStep, Room
 from provisioning.services import StoreWish
 from stores import naming
-from stores.models import Plan, Store
+from stores.models import Plan, Store, StoreStatus
 from stores.teams import SLUG_MAX_LENGTH
 
 
@@ -264,7 +264,7 @@ class StoreOutput(serializers.ModelSerializer[Store]):
 
     @extend_schema_field(serializers.CharField(allow_null=True))
     def get_cluster(self, store: Store) -> str | None:
-        """Return the name of the store's cluster; ``None`` while it waits for room."""
+        """Return the name of the store's cluster; ``None`` while it waits for room, or is cancelled and nowhere."""
         return cluster_of(store)
 
     @extend_schema_field(LinksOutput)
@@ -289,9 +289,10 @@ class StoreOutput(serializers.ModelSerializer[Store]):
 
 
 def cluster_of(store: Store) -> str | None:
-    """Return the name of a store's cluster, or ``None`` while it waits for room."""
+    """Return the name of the cluster where a store is, or was when it was deleted; ``None`` for one that is nowhere."""
     placement = store.placement
-    return None if placement.room == Room.WANTED else placement.cluster.name
+    is_told = placement.room == Room.HELD or store.status == StoreStatus.DELETED
+    return placement.cluster.name if is_told else None
 
 
 def credentials_of(store: Store) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Page:
         steps = sorted(job.steps.all(), key=lambda step: step.position) if job else []
         return cls(
             row=Row.of(store, now=now),
-            cluster=cluster_of(store) or "waits for room",
+            cluster=cluster_of(store) or ("waits for room" if store.reason == "NO_ROOM" else "none"),
             credentials=credentials_of(store),
             job=job,
             steps=[StepLine(step, _took(step, now)) for step in steps],
