@@ -38,7 +38,7 @@ def apply_release(context: StepContext) -> Outcome:
         completed(context.engine.values(release_order(context)), by=chosen), by=context.store.custom_values
     )
     digest = _digest(context, values)
-    revisions = context.kubernetes.revisions(context.namespace, release)
+    revisions = _without_outlived(context, context.kubernetes.revisions(context.namespace, release))
     cut_off = [revision for revision in revisions if _is_unfinished(revision, digest)]
     for revision in cut_off:
         context.kubernetes.delete_revision(context.namespace, release, revision.number)
@@ -68,10 +68,22 @@ def _see_that_it_is_recorded(context: StepContext, done: Release) -> None:
     Raises:
         ReleaseBusyError: It does not; the next try forgets the revision and applies the release again.
     """
-    revisions = context.kubernetes.revisions(context.namespace, done.name)
+    revisions = _without_outlived(context, context.kubernetes.revisions(context.namespace, done.name))
     status = next((one.status for one in revisions if one.number == done.revision), "not there")
     if status != "deployed":
         raise ReleaseBusyError(f"Helm could not write down that revision {done.revision} is deployed: it is {status}")
+
+
+def _without_outlived(context: StepContext, revisions: Sequence[Revision]) -> list[Revision]:
+    """Forget revisions that say that they are deployed although a later one is. Returns the others.
+
+    Helm ends an upgrade well although it could not write down that the revision before it is superseded, and never
+    looks at that one again (Helm 3 and 4 only log ``failed to record the release``, in ``action.Upgrade``).
+    """
+    deployed = [revision for revision in revisions if revision.status == "deployed"]
+    for revision in deployed[:-1]:
+        context.kubernetes.delete_revision(context.namespace, context.placement.release, revision.number)
+    return [revision for revision in revisions if revision not in deployed[:-1]]
 
 
 def _clear_failed_set_up(context: StepContext) -> list[str]:

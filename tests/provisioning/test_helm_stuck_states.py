@@ -14,8 +14,10 @@ from devstack.cluster import DevCluster, faults
 from devstack.faults import ApiProxy
 from django.utils import timezone
 
+from provisioning import services
 from provisioning.models import Cluster, Job, JobState, JobStep, StepState
 from provisioning.workflows.base import OWNER_LABEL
+from stores.audit import PLATFORM
 from stores.models import Store, StoreStatus
 from tests.provisioning.conftest import a_worker, work_until, work_until_reason
 from tests.provisioning.test_life_of_a_store import credentials, kubernetes_of, order
@@ -150,6 +152,37 @@ def test_the_newest_of_two_revisions_failed(shop: Shop) -> None:
     shop.finish()
 
     assert shop.revisions() == [(1, "superseded"), (2, "deployed")]
+
+
+def test_a_revision_says_that_it_is_deployed_although_a_later_one_is(shop: Shop) -> None:
+    shop.tamper(1, "deployed", as_number=2)
+
+    shop.finish()
+
+    assert shop.revisions() == [(2, "deployed")]
+    assert shop.story() == "release store is at revision 2 already"
+
+
+def test_an_upgrade_that_could_not_write_down_what_it_superseded_leaves_one_deployed_revision(
+    shop: Shop, cluster: Cluster, dev_cluster: DevCluster, tmp_path: Path
+) -> None:
+    shop.finish()
+    first = f"{shop.secrets}/sh.helm.release.v1.store.v1"
+    with ApiProxy(dev_cluster.kubeconfig, tmp_path / "proxy") as proxy:
+        Cluster.objects.filter(pk=cluster.pk).update(kubeconfig=str(proxy.kubeconfig))
+        proxy.set("error", method="PUT", path=first)
+        shop.store.refresh_from_db()
+        services.change_store(
+            store=shop.store,
+            version=shop.store.version,
+            changes={"plan": "medium"},
+            actor=PLATFORM,
+            now=timezone.now(),
+        )
+        work_until(shop.store, StoreStatus.READY)
+    Cluster.objects.filter(pk=cluster.pk).update(kubeconfig=cluster.kubeconfig)
+
+    assert shop.revisions() == [(2, "deployed")]
 
 
 def test_the_objects_of_a_deployed_release_are_gone(shop: Shop) -> None:
