@@ -198,6 +198,25 @@ def test_values_against_the_schema_are_invalid_and_the_field_is_named(helm: Helm
         install(helm, place, chart, replicas="many")
 
 
+@pytest.mark.parametrize("hook", ["", "annotations: {helm.sh/hook: post-install}"])
+def test_a_field_that_the_kind_does_not_have_is_refused_by_the_api_server_and_named(
+    helm: Helm, place: Place, chart: Path, hook: str
+) -> None:
+    (chart / "templates/service.yaml").write_text(
+        f"""
+apiVersion: v1
+kind: Service
+metadata:
+  name: probe
+  {hook}
+spec: {{ports: [{{port: 80}}], selektor: {{a: b}}}}
+"""
+    )
+
+    with pytest.raises(HelmError, match=r"\.spec\.selektor: field not declared in schema"):
+        install(helm, place, chart)
+
+
 def test_a_chart_that_is_not_there_is_invalid(helm: Helm, place: Place, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
