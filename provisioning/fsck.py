@@ -151,6 +151,7 @@ def _namespaces(
                 namespace.name,
                 detail,
                 namespace.uid,
+                store_id=places[owner].store_id if owner in places else None,
                 is_adoptable=is_adoptable,
             )
 

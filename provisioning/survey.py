@@ -23,6 +23,7 @@ from provisioning.workflows.drift import Difference, DriftKind
 from stores import audit
 from stores.audit import Actor
 from stores.errors import BusyStoreError, StoreError
+from stores.models import StoreStatus
 
 log = structlog.get_logger(__name__)
 
@@ -52,10 +53,11 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Surveyor:
-    """What a survey and its repairs need from outside."""
+    """What a survey and its repairs need from outside. ``repairs``: what is certain is repaired by itself."""
 
     clients: Callable[[Cluster], ClusterClients]
     clock: Clock
+    repairs: bool = False
 
     def survey(self, cluster: Cluster) -> Survey:
         """Compare the database with ``cluster`` and write down what does not match. Safe to repeat."""
@@ -66,7 +68,7 @@ class Surveyor:
             log.warning("survey_impossible", cluster=cluster.name, error=str(refusal))
             error = str(refusal)
         else:
-            note_orphans(cluster, orphans, now=self.clock())
+            note_orphans(cluster, orphans, now=self.clock(), repairs=self.repairs)
         return Survey.objects.update_or_create(
             cluster=cluster, defaults={"done_at": self.clock(), "rung_at": None, "error": error}
         )[0]
@@ -97,10 +99,15 @@ class Surveyor:
         return "the chart is applied again"
 
 
-def note_orphans(cluster: Cluster, orphans: Iterable[Orphan], *, now: datetime) -> None:
-    """Write down what a survey of ``cluster`` found; what was written down before and is gone is forgotten."""
+def note_orphans(cluster: Cluster, orphans: Iterable[Orphan], *, now: datetime, repairs: bool) -> None:
+    """Write down what a survey of ``cluster`` found; what was written down before and is gone is forgotten.
+
+    With ``repairs`` the namespaces of deleted stores go by themselves.
+    """
     rows = [_Row(one.kind, one.name, one.detail, one.uid, one.is_repairable, one.store_id) for one in orphans]
     _replace(cluster, rows, kinds=list(OrphanKind), store_id=None, now=now)
+    if repairs:
+        _remove_what_came_back(cluster, now=now)
 
 
 def note_drift(place: Placement, found: Sequence[Difference], *, now: datetime, repairs: bool) -> None:
@@ -118,9 +125,33 @@ def note_drift(place: Placement, found: Sequence[Difference], *, now: datetime, 
     Placement.objects.filter(pk=place.pk).update(compared_at=now)
     if not repairs or not any(row.is_repairable for row in rows):
         return
-    rested = Q(repaired_at=None) | Q(repaired_at__lte=now - _REST)
-    if Placement.objects.filter(rested, pk=place.pk).update(repaired_at=now):
+    if Placement.objects.filter(_rested(now), pk=place.pk).update(repaired_at=now):
         _repair_by_itself(place, now=now)
+
+
+def _rested(now: datetime) -> Q:
+    return Q(repaired_at=None) | Q(repaired_at__lte=now - _REST)
+
+
+def _remove_what_came_back(cluster: Cluster, *, now: datetime) -> None:
+    """Ask for the removal of namespaces whose stores are deleted, such as a worker makes that slept through the delete.
+
+    Only the database's own word counts: of a store that it does not know another installation, or a newer backup, may.
+    """
+    certain = Mismatch.objects.filter(
+        cluster=cluster,
+        kind=OrphanKind.NAMESPACE_WITHOUT_STORE,
+        object=F("store__placement__namespace"),
+        store__status=StoreStatus.DELETED,
+        is_repairable=True,
+        repair_asked_at=None,
+    )
+    # What was repaired before the delete is no quarrel over the namespace.
+    may_try = _rested(now) | Q(repaired_at__lte=F("store__deleted_at"))
+    for row in certain.select_related("cluster", "store").order_by("pk"):
+        with transaction.atomic():
+            if Placement.objects.filter(may_try, store=row.store_id).update(repaired_at=now):
+                ask_for_repair(row, actor=audit.PLATFORM, now=now)
 
 
 def _repair_by_itself(place: Placement, *, now: datetime) -> None:

@@ -101,7 +101,8 @@ def survey_cluster(*, cluster_id: str, **_newer: Any) -> None:
     """Compare a cluster with the database."""
     cluster = Cluster.objects.filter(pk=int(cluster_id)).first()
     if cluster is not None:
-        Surveyor(clients=clients.for_cluster, clock=timezone.now).survey(cluster)
+        repairs = settings.DRIFT == "repair"
+        Surveyor(clients=clients.for_cluster, clock=timezone.now, repairs=repairs).survey(cluster)
 
 
 @shared_task(name=doorbell.REPAIR_TASK, ignore_result=True)

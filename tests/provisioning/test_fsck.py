@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -13,17 +14,18 @@ from devstack.cluster import DevCluster
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from provisioning import clients, survey
+from provisioning import clients, survey, tasks
+from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.card import CARD_ANNOTATION, write_card
 from provisioning.fsck import Orphan, OrphanKind
-from provisioning.models import Cluster, Job, JobKind, Mismatch, Survey
+from provisioning.models import Cluster, Job, JobKind, Mismatch, Placement, Survey
 from provisioning.survey import Surveyor
 from provisioning.workflows.base import OWNER_LABEL
 from stores.audit import PLATFORM
 from stores.models import AuditEntry, Store, StoreStatus
 from tests.conftest import NOON
 from tests.factories import make_cluster, make_store
-from tests.provisioning.conftest import eventually, work_until
+from tests.provisioning.conftest import a_worker, eventually, work_until
 from tests.provisioning.test_life_of_a_store import delete, order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -117,6 +119,95 @@ def test_orphans_of_every_side_are_listed_first_and_only_the_platforms_own_are_r
     assert kubernetes.revisions(foreign, "store") != []
     assert {f"kept-{gone.pk.hex[:8]}", f"theirs-{lost.pk.hex[:8]}"} <= {v.name for v in kubernetes.claimed_volumes()}
     assert AuditEntry.objects.filter(action="mismatch.repair", actor_name="manage.py fsck").count() >= 1
+
+
+@pytest.mark.usefixtures("storefront")
+def test_the_namespace_that_a_worker_makes_who_slept_through_the_delete_goes_by_itself(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubernetes, really_apply = clients.for_cluster(cluster).kubernetes, Kubernetes.apply
+    store = order()
+
+    def sleep_first(self: Kubernetes, manifest: Mapping[str, Any]) -> None:
+        monkeypatch.setattr(Kubernetes, "apply", really_apply)
+        work_until(delete(store), StoreStatus.DELETED)
+        really_apply(self, manifest)
+
+    monkeypatch.setattr(Kubernetes, "apply", sleep_first)
+    a_worker().advance(Job.objects.get(store=store).pk)
+    assert kubernetes.namespace(store.placement.namespace) is not None
+
+    tasks.survey_cluster(cluster_id=str(cluster.pk))
+
+    row = Mismatch.objects.get(object=store.placement.namespace)
+    assert (row.store_id, row.repair_asked_at is not None) == (store.pk, True)
+    tasks.repair(mismatch_id=str(row.pk))
+    eventually(lambda: kubernetes.namespace(row.object) is None, what="the removal of the namespace")
+    tasks.survey_cluster(cluster_id=str(cluster.pk))
+    assert not Mismatch.objects.filter(object=row.object).exists()
+    entry = AuditEntry.objects.get(action="mismatch.repair")
+    assert (entry.actor_name, entry.object_id) == (PLATFORM.name, str(store.pk))
+
+
+def test_where_drift_is_only_reported_the_namespace_of_a_deleted_store_stays(
+    cluster: Cluster, make: Any, settings: Any
+) -> None:
+    gone = make_store(cluster=cluster, status=StoreStatus.DELETED)
+    make("/api/v1/namespaces", gone.placement.namespace, metadata={"labels": {OWNER_LABEL: str(gone.pk)}})
+    settings.DRIFT = "report"
+
+    tasks.survey_cluster(cluster_id=str(cluster.pk))
+    fsck()
+
+    row = Mismatch.objects.get(object=gone.placement.namespace)
+    assert (row.is_repairable, row.repair_asked_at) == (True, None)
+
+
+@pytest.mark.parametrize("whose", ["unknown", "still being deleted", "under a name that is not the store's"])
+def test_a_namespace_that_may_be_somebodys_is_left_to_a_person(cluster: Cluster, make: Any, whose: str) -> None:
+    status = StoreStatus.DELETING if whose == "still being deleted" else StoreStatus.DELETED
+    store = make_store(cluster=cluster, status=status)
+    name = f"copy-{store.pk}" if whose.startswith("under") else store.placement.namespace
+    make("/api/v1/namespaces", name, metadata={"labels": {OWNER_LABEL: str(store.pk)}})
+    if whose == "unknown":
+        store.placement.delete()
+        store.delete()
+
+    tasks.survey_cluster(cluster_id=str(cluster.pk))
+
+    listed = Mismatch.objects.filter(object=name)
+    assert listed.exists() == (status == StoreStatus.DELETED)
+    assert not listed.exclude(repair_asked_at=None).exists()
+
+
+@pytest.mark.parametrize("status", [StoreStatus.DELETING, StoreStatus.READY])
+def test_what_was_found_of_a_store_that_is_not_deleted_is_left_to_a_person(status: StoreStatus) -> None:
+    store = make_store(status=status)
+    kind, place = OrphanKind.NAMESPACE_WITHOUT_STORE, store.placement
+    found = Orphan(kind, place.cluster.name, place.namespace, "its store is deleted", "uid", store_id=store.pk)
+
+    survey.note_orphans(place.cluster, [found], now=NOON, repairs=True)
+
+    assert Mismatch.objects.get().repair_asked_at is None
+
+
+def test_a_namespace_that_keeps_coming_back_is_removed_once_an_hour_at_most() -> None:
+    store = make_store(status=StoreStatus.DELETED, deleted_at=NOON)
+    place = store.placement
+    Placement.objects.filter(pk=place.pk).update(repaired_at=NOON - timedelta(minutes=5))  # of its last drift
+    back = Orphan(
+        OrphanKind.NAMESPACE_WITHOUT_STORE, place.cluster.name, place.namespace, "again", "uid", store_id=store.pk
+    )
+
+    def is_asked_for(*, after: timedelta) -> bool:
+        survey.note_orphans(place.cluster, [], now=NOON + after, repairs=True)  # the one before was removed
+        survey.note_orphans(place.cluster, [back], now=NOON + after, repairs=True)
+        return Mismatch.objects.get().repair_asked_at is not None
+
+    asked = [is_asked_for(after=timedelta(minutes=minutes)) for minutes in (1, 10, 60, 62, 70)]
+
+    assert asked == [True, False, False, True, False]
+    assert AuditEntry.objects.filter(action="mismatch.repair", object_id=str(store.pk)).count() == 2
 
 
 def test_a_shop_whose_rows_were_lost_is_shown_for_adoption_and_never_removed(
@@ -241,12 +332,12 @@ def test_what_is_no_longer_seen_is_forgotten_and_what_is_seen_again_keeps_its_ag
     Survey.objects.all().delete()
     other = make_cluster()
     orphan = Orphan(OrphanKind.VOLUME_WITHOUT_STORE, cluster.name, "kept", "its store is deleted")
-    survey.note_orphans(other, [orphan], now=NOON)
-    survey.note_orphans(cluster, [orphan], now=NOON)
-    survey.note_orphans(cluster, [orphan], now=timezone.now())
+    survey.note_orphans(other, [orphan], now=NOON, repairs=False)
+    survey.note_orphans(cluster, [orphan], now=NOON, repairs=False)
+    survey.note_orphans(cluster, [orphan], now=timezone.now(), repairs=False)
     assert Mismatch.objects.get(cluster=cluster).first_seen_at == NOON
 
-    survey.note_orphans(cluster, [], now=timezone.now())
+    survey.note_orphans(cluster, [], now=timezone.now(), repairs=False)
 
     assert [row.cluster for row in Mismatch.objects.all()] == [other]
 
