@@ -106,11 +106,24 @@ def burst(world: World, *, stores: int, ready_after: float, idle_seconds: float 
         "burst_asked_seconds": asked,
         "helm_cpu_seconds": helm,
         "platform_cpu_seconds": ours,
-        "platform_cpu_ratio": ours / helm,
+        "own_cpu_ratio": ours / helm,
         "server_cpu_seconds": (world.cpu_of_servers() - servers) / stores,
         "idle_latency_ms": 1000 * statistics.median(idle),
         "burst_latency_ms": 1000 * statistics.median(during),
         "api_latency_ratio": statistics.median(during) / statistics.median(idle),
+    }
+
+
+def against_bare(measured: Figures, *, ready_after: float) -> Figures:
+    """Return the figures that compare the burst with bare Helm, from what :func:`burst` and :func:`bare_helm` measured.
+
+    What a store costs beyond bare Helm may be less than nothing: the platform's own runs of Helm are cheaper.
+    """
+    bare, whole = measured["bare_helm_cpu_seconds"], measured["platform_cpu_seconds"] + measured["helm_cpu_seconds"]
+    return {
+        "burst_ratio": measured["burst_seconds"] / (measured["bare_seconds"] + ready_after),
+        "burst_ready_ratio": measured["burst_seconds"] / measured["bare_ready_seconds"],
+        "platform_cpu_ratio": (whole - bare) / bare,
     }
 
 
