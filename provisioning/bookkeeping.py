@@ -69,14 +69,15 @@ def open_job(
 class Idle(Enum):
     """Why a job has no step to do now."""
 
-    DONE = "every step is done"
+    DONE = "every step is done, and the job has ended"
     NO_TURN = "its cluster has as many Helm runs as it may"
 
 
 def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
     """Mark the next step as running and return it, with its job and the job's store as they are now.
 
-    A step that runs Helm takes one of its cluster's turns. When there is none, the job is let go, in the queue.
+    A step that runs Helm takes one of its cluster's turns. When there is none, the job is let go, in the queue. When
+    all steps are done the job ends, and the store is what the job has made of it.
     """
     with fenced(lease) as (job, store):
         return _begin_next(lease, job, store, now)
@@ -87,8 +88,7 @@ def _begin_next(lease: Lease, job: Job, store: Store, now: datetime, **news: Any
     workflow = WORKFLOWS[JobKind(job.kind)]
     row = job.steps.exclude(state=StepState.DONE).order_by("position").first()
     if row is None:
-        if news:
-            job.change(turn=Turn.NONE, **news)
+        _finish(job, store, now)
         return Idle.DONE
     step = workflow.step(row.name)
     if step.runs_helm and not _may_run_helm(store, now):
@@ -115,6 +115,33 @@ def _may_run_helm(store: Store, now: datetime) -> bool:
     cluster = Cluster.objects.select_for_update().get(placements__store=store)
     held = Job.objects.holding_a_turn(now).filter(store__placement__cluster=cluster).exclude(store=store)
     return held.count() < cluster.helm_at_most
+
+
+def _finish(job: Job, store: Store, now: datetime) -> None:
+    workflow = WORKFLOWS[JobKind(job.kind)]
+    status = workflow.ends_as
+    job.change(
+        state=JobState.SUCCEEDED, finished_at=now, attempt=0, turn=Turn.NONE, lease_until=None, holder="", **_NO_TROUBLE
+    )
+    gone = {"deleted_at": now, "url": "", "admin_url": ""} if status == StoreStatus.DELETED else {}
+    because = workflow.ends_because
+    told = timeline.told(REASONS[because]) if because else timeline.NO_REASON
+    before = store.status
+    store.move_to(status, at=now, **told, **gone)
+    timeline.tell(store, job, now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}")
+    timeline.audit_status(store, before, now)
+    # Helm has just applied the objects: they are compared at once only where a difference was known.
+    is_known = Mismatch.objects.filter(store=store).exists()
+    if is_known and status == StoreStatus.DELETED:
+        Mismatch.objects.filter(store=store).delete()
+    # Its last steps were an inspection as well, unless the cluster has told news since.
+    is_doubtful = is_known or job.woken_at is not None
+    placed = Placement.objects.filter(store=store)
+    placed.update(evidence=[], compared_at=None if is_known else now, inspected_at=None if is_doubtful else now)
+    if job.kind in REMOVALS:
+        # Where nothing was ever begun, nothing is given back: a cancelled store that waits goes on waiting.
+        begun = placed if status == StoreStatus.DELETED else placed.exclude(room=Room.WANTED)
+        begun.update(room=Room.GIVEN_BACK)
 
 
 def _wait_for_turn(job: Job, store: Store, row: JobStep, now: datetime) -> None:
@@ -209,39 +236,6 @@ def step_failed(
             holder="",
             due_at=now + retry_in,
         )
-
-
-def finish(lease: Lease, *, now: datetime) -> None:
-    """Write down that all steps of the job are done, and what the store is now."""
-    with fenced(lease) as (job, store):
-        workflow = WORKFLOWS[JobKind(job.kind)]
-        status = workflow.ends_as
-        gone = {"deleted_at": now, "url": "", "admin_url": ""} if status == StoreStatus.DELETED else {}
-        job.change(state=JobState.SUCCEEDED, finished_at=now, lease_until=None, holder="", **_NO_TROUBLE)
-        before = store.status
-        because = workflow.ends_because
-        told = timeline.told(REASONS[because]) if because else timeline.NO_REASON
-        store.move_to(status, at=now, **told, **gone)
-        timeline.tell(
-            store, job, now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}"
-        )
-        timeline.audit_status(store, before, now)
-        if status == StoreStatus.DELETED:
-            Mismatch.objects.filter(store=store).delete()
-        # Helm has just applied the objects: they are compared at once only where a difference was known.
-        is_known = Mismatch.objects.filter(store=store).exists()
-        # Its last steps were an inspection as well, unless the cluster has told news since.
-        is_doubtful = is_known or job.woken_at is not None
-        Placement.objects.filter(store=store).update(
-            evidence=[],
-            compared_at=None if is_known else now,
-            inspected_at=None if is_doubtful else now,
-        )
-        if job.kind in REMOVALS:
-            # Where nothing was ever begun, nothing is given back: a cancelled store that waits goes on waiting.
-            begun = Placement.objects.filter(store=store)
-            begun = begun if status == StoreStatus.DELETED else begun.exclude(room=Room.WANTED)
-            begun.update(room=Room.GIVEN_BACK)
 
 
 def let_go(lease: Lease, *, now: datetime) -> UUID | None:

@@ -96,8 +96,6 @@ class Runner:
             placement = self._placement(lease)
         begun: Begun = bookkeeping.begin_step(lease, now=self.clock())
         while begun is not None:
-            if begun is Idle.DONE:
-                bookkeeping.finish(lease, now=self.clock())
             if isinstance(begun, Idle):
                 return
             if self.ending.has_begun:

@@ -66,7 +66,6 @@ def make_ready(store: Store) -> None:
     begun = bookkeeping.begin_step(lease, now=timezone.now())
     while isinstance(begun, tuple):
         begun = bookkeeping.step_done(lease, begun[1], found, now=timezone.now())
-    bookkeeping.finish(lease, now=timezone.now())
 
 
 def test_a_store_is_made_followed_and_deleted(page: Page) -> None:

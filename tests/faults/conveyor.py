@@ -64,7 +64,6 @@ def _points() -> Iterator[Point]:
             for number, (_, method, path) in enumerate((one for one in _CALLS if one[0] == step), start=1):
                 yield Point(kind, step, f"call-{number}", (method, path))
             yield Point(kind, step, "made")
-        yield Point(kind, "all", "finish")
 
 
 #: The whole life of a store, point by point.

@@ -1,7 +1,7 @@
 """Holds a worker at the boundaries of a store's steps, as long as a file says so. Workers on trial import it.
 
 A step is ``begun`` once that is written down, before its first outside call; it is ``made`` once its calls are
-answered, before that is written down. ``finish`` is when all steps are done, before the store is told.
+answered, before that is written down.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def _install(gates: Gates) -> None:
         gates.wait(str(lease.store_id), f"{kind}.{step}.{moment}", _Alive(lease))
 
     def stop(lease: Lease, begun: tuple[Job, JobStep] | Idle) -> tuple[Job, JobStep] | Idle:
-        if begun is Idle.DONE:
-            stop_at(lease, "all", "finish")
-        elif not isinstance(begun, Idle):
+        if not isinstance(begun, Idle):
             stop_at(lease, begun[1].name, "begun")
         return begun
 

@@ -36,7 +36,6 @@ WRITES: dict[str, Callable[[Lease, JobStep], Any]] = {
     "step_failed": lambda lease, row: bookkeeping.step_failed(
         lease, row, explain(RuntimeError("late")), attempt=1, retry_in=None, now=LATER
     ),
-    "finish": lambda lease, _row: bookkeeping.finish(lease, now=LATER),
     "hand_over": lambda lease, _row: bookkeeping.hand_over(lease, now=LATER),
     "record_probe": lambda lease, _row: probes.record_by(lease, ProbeReport(()), clock=lambda: LATER),
 }

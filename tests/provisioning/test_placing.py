@@ -14,6 +14,7 @@ import pytest
 from django.db import connection, transaction
 
 from provisioning import bookkeeping, clusters, leases, placing, rooms, services
+from provisioning.bookkeeping import Idle
 from provisioning.models import Cluster, Event, Intake, Job, JobKind, JobState, Placement, Room, StepState
 from provisioning.services import StoreWish
 from stores.audit import PLATFORM
@@ -330,7 +331,7 @@ def cancelled(store: Store) -> Store:
     lease = leases.claim(job.pk, holder="test", lease_time=timedelta(minutes=1), now=NOON)
     assert lease is not None
     job.steps.update(state=StepState.DONE)
-    bookkeeping.finish(lease, now=NOON)
+    assert bookkeeping.begin_step(lease, now=NOON) is Idle.DONE
     store.refresh_from_db()
     assert (store.status, home(store)) == (StoreStatus.FAILED, None)
     return store

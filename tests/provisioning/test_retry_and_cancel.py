@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from provisioning import bookkeeping, leases, next_action, services
+from provisioning.bookkeeping import Idle
 from provisioning.evidence import Evidence
 from provisioning.failures import Failure
-from provisioning.models import Event, Job, JobKind, JobState, JobStep, Mismatch, Placement
+from provisioning.models import Event, Job, JobKind, JobState, JobStep, Mismatch, Placement, StepState
 from provisioning.outcomes import Wait
 from provisioning.workflows import WORKFLOWS
 from stores.audit import PLATFORM
@@ -230,7 +231,8 @@ def test_every_step_of_every_workflow_has_a_limit_on_every_plan(plan: dict[str, 
 def finish(store: Store, kind: JobKind) -> None:
     job = make_job(store, kind)
     lease, _row = begin(job)
-    bookkeeping.finish(lease, now=LATER)
+    job.steps.update(state=StepState.DONE)
+    assert bookkeeping.begin_step(lease, now=LATER) is Idle.DONE
 
 
 def test_a_store_that_was_just_made_is_compared_later_and_one_with_known_drift_at_once() -> None:
