@@ -304,7 +304,8 @@ class Stack:
                          # It would lie in the user's home folder, one for all stacks.
                          "--no-control-socket"],
                  env=web_env, ready=lambda: _http_ok(f"http://127.0.0.1:{ports['web']}/health")),
-            Part("worker", [*celery, "worker", "--without-gossip", "--without-mingle", "--hostname=worker@%h"],
+            Part("worker", [*celery, "worker", "--without-gossip", "--without-mingle", "--heartbeat-interval=10",
+                            "--hostname=worker@%h"],
                  env={**self.env, "PROCESS_NAME": "worker"}),
             Part("beat", [*celery, "beat", "-s", self.state.folder / "beat-schedule", "--pidfile="], env=self.env),
             Part("watcher", [sys.executable, "manage.py", "watch"], env={**self.env, "PROCESS_NAME": "watcher"}),

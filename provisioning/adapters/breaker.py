@@ -25,7 +25,7 @@ _REMEMBERED: Final = timedelta(hours=1)
 _QUIET_SECONDS: Final = 5.0
 _TIMEOUT_SECONDS: Final = 0.25
 #: Redis is asked this often at most about a part that works: a step makes many calls within moments.
-_FRESH_SECONDS: Final = 0.25
+_FRESH_SECONDS: Final = 1.0
 #: When somebody else tries a part right now, its answer is known about then.
 _NEWS: Final = timedelta(seconds=2)
 
@@ -85,7 +85,7 @@ class _Storage(pybreaker.CircuitBreakerStorage):
 
     @property
     def state(self) -> str:
-        """Return the state that all processes share; that of a part that works may be a quarter of a second old."""
+        """Return the state that all processes share; that of a part that works may be a second old."""
         if self._state == pybreaker.STATE_CLOSED and time.monotonic() < self._closed_until:
             return self._state
         told = self._memory.ask(lambda client: client.hgetall(self._key))

@@ -69,6 +69,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "global_keyprefix": "storeplatform:",
+    "priority_steps": [0],  # all messages are alike: more steps are as many lists to look at
     "health_check_interval": 10,
     "socket_timeout": 15,
     "socket_connect_timeout": 1,
