@@ -41,7 +41,7 @@ class StoreAdmin(ReadOnlyAdmin):
             lambda store: services.retry_store(store=store, actor=_actor(request), now=timezone.now()),
         )
 
-    @admin.action(description="Cancel the install or upgrade under way")
+    @admin.action(description="Cancel the install, upgrade or rotation under way")
     def cancel(self, request: HttpRequest, stores: QuerySet[Store]) -> None:
         """Stop what is being done to the chosen stores."""
         self._each(

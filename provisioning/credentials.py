@@ -179,10 +179,13 @@ class CredentialStore:
         """Make the staged credentials the current ones, and the current ones the previous. Safe to repeat.
 
         Raises:
-            NoCredentialsError: Nothing is kept of the store.
+            NoCredentialsError: Nothing is kept of the store, or nothing was staged.
             CredentialsChangedError: Another worker was faster; call again.
         """
         row, kept = self._kept(store_id)
+        if kept.staged is None and kept.previous is None:
+            # A worker of a cancelled rotation may wake up late and forget what this one had staged.
+            raise NoCredentialsError(f"nothing is staged for store {store_id}")
         if kept.staged is None:
             return kept
         return self._write(row, replace(kept, current=kept.staged, staged=None, previous=kept.current))

@@ -274,6 +274,7 @@ class JobKind(models.TextChoices):
     INSTALL = "install", "Install"
     UPGRADE = "upgrade", "Upgrade"
     ROTATE = "rotate", "Rotate credentials"
+    UNROTATE = "unrotate", "Take back a rotation"
     UNINSTALL = "uninstall", "Uninstall"
     CLEANUP = "cleanup", "Clean up"
 

@@ -27,6 +27,7 @@ from stores.errors import (
     NotRetryableError,
     StaleRowError,
     StoreError,
+    TooLateToCancelError,
     UnknownEngineError,
     UnknownPlanError,
 )
@@ -242,13 +243,14 @@ def can_retry(store: Store, last: Job | None) -> bool:
 
 
 def cancel_job(*, store: Store, actor: Actor, now: datetime) -> Store:
-    """Stop the install or upgrade that is under way or has failed, and undo it.
+    """Stop the install, upgrade or rotation that is under way or has failed, and undo it.
 
     A running Helm is ended. What a new store had made is removed; a store that was being changed becomes again what it
-    was before.
+    was before; one whose credentials were to be replaced keeps those that it has.
 
     Raises:
         NotCancellableError: There is no such job, or it is a delete.
+        TooLateToCancelError: It is a rotation that has begun to switch the credentials.
         DomainTakenError: Meanwhile another store has the domain that the store had before.
     """
     try:
@@ -256,7 +258,7 @@ def cancel_job(*, store: Store, actor: Actor, now: datetime) -> Store:
             current = Store.objects.select_for_update().get(pk=store.pk)
             last = Job.objects.select_for_update().filter(store=current).order_by("-created_at", "-pk").first()
             if last is None or not can_cancel(current, last):
-                raise NotCancellableError(f"the store is {current.get_status_display().lower()}")
+                raise _not_cancellable(current, last)
             was_live, before = last.is_live, current.status
             due_at = bookkeeping.supersede(last, now=now, state=JobState.CANCELLED) if was_live else now
             bookkeeping.note_cancelled(current, last, by=actor.name, now=now)
@@ -273,12 +275,27 @@ def cancel_job(*, store: Store, actor: Actor, now: datetime) -> Store:
 
 def can_cancel(store: Store, last: Job | None) -> bool:
     """Return whether :func:`cancel_job` has something to do, ``last`` being the store's newest job."""
-    if last is None or last.kind not in (JobKind.INSTALL, JobKind.UPGRADE):
+    if last is None or last.kind not in (JobKind.INSTALL, JobKind.UPGRADE, JobKind.ROTATE) or _goes_forward(last):
         return False
     if last.is_live:
         return True
-    failed = store.status == StoreStatus.FAILED and last.state == JobState.FAILED
-    return failed and (last.kind == JobKind.INSTALL or bool(last.undo))
+    return _has_failed(store, last) and (last.kind != JobKind.UPGRADE or bool(last.undo))
+
+
+def _has_failed(store: Store, last: Job) -> bool:
+    return store.status == StoreStatus.FAILED and last.state == JobState.FAILED
+
+
+def _goes_forward(job: Job) -> bool:
+    """Whether a step was begun that cannot be taken back. A worker begins each step with store and job locked."""
+    step = WORKFLOWS[JobKind(job.kind)].goes_forward_from
+    return step is not None and any(row.name == step.name and row.tries for row in job.steps.all())
+
+
+def _not_cancellable(store: Store, last: Job | None) -> NotCancellableError:
+    if last is not None and (last.is_live or _has_failed(store, last)) and _goes_forward(last):
+        return TooLateToCancelError("the store is about to get its new credentials, or has them already")
+    return NotCancellableError(f"the store is {store.get_status_display().lower()}")
 
 
 def _undo(store: Store, job: Job, *, actor: Actor, now: datetime, due_at: datetime) -> Job | None:
@@ -288,6 +305,9 @@ def _undo(store: Store, job: Job, *, actor: Actor, now: datetime, due_at: dateti
     if job.kind == JobKind.INSTALL:
         store.move_to(StoreStatus.PROVISIONING, at=now, **told)
         kind = JobKind.CLEANUP
+    elif job.kind == JobKind.ROTATE:
+        store.move_to(StoreStatus.UPDATING, at=now, **told)
+        kind = JobKind.UNROTATE
     elif job.undo:
         store.move_to(StoreStatus.UPDATING, at=now, **_fields(job.undo), **told)
         kind = JobKind.UPGRADE

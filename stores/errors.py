@@ -145,7 +145,17 @@ class NotCancellableError(StoreError):
     """Nothing is under way that could be cancelled."""
 
     code = "not_cancellable"
-    hint = "Only an install or an upgrade that is under way or has failed can be cancelled; a delete never."
+    hint = "What is under way or has failed can be cancelled: an install, an upgrade, a rotation; a delete never."
+
+
+class TooLateToCancelError(NotCancellableError):
+    """A rotation has switched the store's credentials, or is about to: going on is the only way to one good set."""
+
+    code = "too_late_to_cancel"
+    hint = (
+        "The rotation goes on by itself until the store runs with its new credentials and the old ones are worth"
+        " nothing. Retry hurries it, or begins a failed one anew; delete always wins."
+    )
 
 
 class NotRotatableError(StoreError):

@@ -261,7 +261,8 @@ _ALL = (
         "CANCELLED",
         "The work was cancelled by a person.",
         "Retry begins anew; delete removes the store.",
-        "What a new store had made is removed, a changed store becomes what it was before; then nothing more happens.",
+        "What a new store had made is removed, a changed store becomes what it was before, one whose credentials were"
+        " to be replaced keeps those that it has; then nothing more happens.",
     ),
     Reason(
         "INTERNAL",

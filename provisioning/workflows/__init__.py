@@ -16,7 +16,7 @@ from provisioning.workflows.install import (
 )
 from provisioning.workflows.order import PLACE_ORDER
 from provisioning.workflows.release import APPLY_RELEASE
-from provisioning.workflows.rotate import REVOKE_OLD, STAGE_CREDENTIALS, SWITCH_SECRET
+from provisioning.workflows.rotate import FORGET_STAGED, REVOKE_OLD, STAGE_CREDENTIALS, SWITCH_SECRET
 from provisioning.workflows.uninstall import DELETE_NAMESPACE, UNINSTALL_RELEASE, WAIT_UNTIL_GONE
 from stores.models import StoreStatus
 
@@ -59,6 +59,14 @@ WORKFLOWS: Final[Mapping[JobKind, Workflow]] = MappingProxyType(
                 PLACE_ORDER,
                 REVOKE_OLD,
             ),
+            begins_as=StoreStatus.UPDATING,
+            ends_as=StoreStatus.READY,
+            fails_as=StoreStatus.FAILED,
+            goes_forward_from=SWITCH_SECRET,
+        ),
+        # After a rotation that was cancelled before the switch. What an earlier one had switched is brought to its end.
+        JobKind.UNROTATE: Workflow(
+            steps=(FORGET_STAGED, *_APPLY, REVOKE_OLD),
             begins_as=StoreStatus.UPDATING,
             ends_as=StoreStatus.READY,
             fails_as=StoreStatus.FAILED,

@@ -118,6 +118,7 @@ class Workflow:
     """The steps of one kind of job. ``fails_as`` is ``None`` where the job is tried for ever.
 
     ``ends_because`` is the reason that the store gives once the job has succeeded; a store that is well gives none.
+    ``goes_forward_from`` is the step that cannot be taken back once it was begun: only the end of the job is safe then.
     """
 
     steps: tuple[Step, ...]
@@ -125,6 +126,7 @@ class Workflow:
     ends_as: StoreStatus
     fails_as: StoreStatus | None
     ends_because: str = ""
+    goes_forward_from: Step | None = None
 
     @property
     def never_gives_up(self) -> bool:

@@ -28,6 +28,12 @@ def switch_secret(context: StepContext) -> Outcome:
     return Done(f"Secret {CREDENTIALS_SECRET} holds the new ones", placement={"credentials_version": version})
 
 
+def forget_staged(context: StepContext) -> Outcome:
+    """Forget credentials that nothing uses yet; the present ones stay."""
+    context.credentials.unstage(context.store.pk)
+    return Done("the store keeps the credentials that it has")
+
+
 def revoke_old(context: StepContext) -> Outcome:
     """See that the old credentials are worth nothing, then forget them."""
     kept = context.credentials.read(context.store.pk)
@@ -44,5 +50,6 @@ def revoke_old(context: StepContext) -> Outcome:
 
 
 STAGE_CREDENTIALS: Final = Step("stage-credentials", "Make new credentials", stage_credentials)
+FORGET_STAGED: Final = Step("forget-staged", "Forget the new credentials", forget_staged)
 SWITCH_SECRET: Final = Step("switch-secret", "Switch the Secret", switch_secret)
 REVOKE_OLD: Final = Step("revoke-old", "Revoke the old credentials", revoke_old)

@@ -12,7 +12,7 @@ from provisioning import clients
 from provisioning.adapters.vault_errors import VaultUnavailableError
 from provisioning.credentials import CredentialStore
 from provisioning.engines import all_engines
-from provisioning.models import Job, JobKind
+from provisioning.models import Job, JobKind, JobStep
 from stores.models import AuditEntry, Store, StoreStatus
 from tests.factories import make_operator, make_store, team_of
 
@@ -102,6 +102,31 @@ def test_a_rotation_is_accepted_as_a_job(api: APIClient, store: Store) -> None:
     assert (answer.status_code, answer.json()["status"]) == (202, "updating")
     assert Job.objects.get(store=store).kind == JobKind.ROTATE
     assert api.post(f"/api/v1/stores/{store.pk}/credentials/rotate").json()["code"] == "job_in_progress"
+
+
+@pytest.mark.parametrize("has_switched", [False, True])
+def test_api_and_page_cancel_a_rotation_until_it_has_begun_to_switch(
+    api: APIClient, store: Store, has_switched: bool
+) -> None:
+    client = Client()
+    client.force_login(make_operator())
+    api.post(f"/api/v1/stores/{store.pk}/credentials/rotate")
+    JobStep.objects.filter(job__store=store, name="switch-secret").update(tries=int(has_switched))
+
+    button = reverse("dashboard:cancel", args=[store.pk])
+    assert (button in client.get(reverse("dashboard:store", args=[store.pk])).content.decode()) is not has_switched
+    answer = api.post(f"/api/v1/stores/{store.pk}/cancel")
+
+    if has_switched:
+        assert (answer.status_code, answer.json()["code"]) == (409, "too_late_to_cancel")
+        assert "goes on by itself" in answer.json()["hint"]
+        told = client.post(button, follow=True).content.decode()
+        assert "The rotation goes on by itself" in told
+        assert Job.objects.live().get(store=store).kind == JobKind.ROTATE
+    else:
+        assert (answer.status_code, answer.json()["reason"]) == (202, "CANCELLED")
+        assert Job.objects.live().get(store=store).kind == JobKind.UNROTATE
+        assert button not in client.get(reverse("dashboard:store", args=[store.pk])).content.decode()
 
 
 def test_the_page_asks_before_it_shows_the_login_once(store: Store) -> None:

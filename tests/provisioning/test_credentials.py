@@ -95,6 +95,8 @@ def test_a_rotation_that_is_cut_off_anywhere_goes_on_with_the_same_secrets(
         assert (kept.current["password"], kept.previous) == ("new", None)
     make_keeper().stage(store.pk, {"password": "unwanted"})
     assert make_keeper().unstage(store.pk).staged is None
+    with pytest.raises(NoCredentialsError, match="nothing is staged"):
+        make_keeper().commit(store.pk)
 
 
 @pytest.mark.django_db

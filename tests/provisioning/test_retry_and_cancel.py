@@ -130,6 +130,29 @@ def test_a_failed_install_can_be_cancelled_so_that_what_it_made_is_removed() -> 
     assert Job.objects.live().get(store=store).kind == JobKind.CLEANUP
 
 
+def test_a_rotation_that_failed_before_the_switch_can_be_taken_back() -> None:
+    store = make_store(status=StoreStatus.UPDATING)
+    failing(store, attempt=6, retry_in=None, kind=JobKind.ROTATE)
+    assert store.status == StoreStatus.FAILED
+
+    cancelled = cancel(store)
+
+    assert (cancelled.status, cancelled.reason) == (StoreStatus.UPDATING, "CANCELLED")
+    assert Job.objects.live().get(store=store).kind == JobKind.UNROTATE
+
+
+def test_a_rotation_that_has_ended_well_has_nothing_to_cancel_and_is_not_said_to_go_on() -> None:
+    store = make_store(status=StoreStatus.READY)
+    job = make_job(store, JobKind.ROTATE)
+    job.steps.update(state=StepState.DONE, tries=1)
+    Job.objects.filter(pk=job.pk).update(state=JobState.SUCCEEDED)
+
+    with pytest.raises(NotCancellableError) as refusal:
+        cancel(store)
+
+    assert refusal.value.code == "not_cancellable"
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 def test_a_cancelled_change_makes_the_store_what_it_was(is_over: bool) -> None:
     store = change(make_store(status=StoreStatus.READY, domain="old.example.com"), plan="large", domain="")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from devstack.cluster import DevCluster
 from django.utils import timezone
 
-from provisioning import clients, store_credentials
+from provisioning import clients, runner, services, store_credentials
 from provisioning.engines import all_engines
 from provisioning.engines.base import CREDENTIALS_SECRET
 from provisioning.engines.woocommerce import WooCommerce
-from provisioning.models import Cluster, JobKind, Placement, ProbeRun
+from provisioning.models import Cluster, Job, JobKind, JobState, Placement, ProbeRun
+from provisioning.outcomes import Outcome, StepFailedError
+from provisioning.workflows import WORKFLOWS, Step, StepContext
 from stores.audit import PLATFORM
-from stores.errors import BusyStoreError, InvalidTransitionError, NotRotatableError
+from stores.errors import BusyStoreError, InvalidTransitionError, NotRotatableError, TooLateToCancelError
 from stores.models import AuditEntry, Store, StoreStatus
 from tests.factories import make_job, make_store
-from tests.provisioning.conftest import work_until
+from tests.provisioning.conftest import a_worker, work_until
 from tests.provisioning.test_life_of_a_store import delete, kubernetes_of, order
 
 on_the_cluster = pytest.mark.usefixtures("transactional_db", "storefront")
@@ -89,3 +94,165 @@ def test_an_engine_that_keeps_its_credentials_says_so(monkeypatch: pytest.Monkey
 
     with pytest.raises(NotRotatableError):
         rotate(make_store(status=StoreStatus.READY))
+
+
+#: Called at each boundary of each step of a rotation, with the step's name and ``before`` or ``after``.
+Boundary = Callable[[str, str], None]
+
+
+def meet(monkeypatch: pytest.MonkeyPatch, boundary: Boundary) -> None:
+    """Let ``boundary`` happen around what each step of a rotation does, while its worker is at it."""
+
+    def around(step: Step) -> Step:
+        def run(context: StepContext) -> Outcome:
+            boundary(step.name, "before")
+            outcome = step.run(context)
+            boundary(step.name, "after")
+            return outcome
+
+        return replace(step, run=run)
+
+    rotation = WORKFLOWS[JobKind.ROTATE]
+    met = replace(rotation, steps=tuple(around(step) for step in rotation.steps))
+    monkeypatch.setattr(runner, "WORKFLOWS", {**WORKFLOWS, JobKind.ROTATE: met})
+
+
+def cancel(store: Store) -> Store:
+    return services.cancel_job(store=store, actor=PLATFORM, now=timezone.now())
+
+
+def cancelling(store: Store, *, at: tuple[str, str]) -> Boundary:
+    def boundary(name: str, point: str) -> None:
+        if (name, point) == at:
+            cancel(store)
+
+    return boundary
+
+
+def nothing_happens(_name: str, _point: str) -> None:
+    """Leave a rotation alone."""
+
+
+def last_job(store: Store) -> Job:
+    return Job.objects.filter(store=store).latest("created_at", "pk")
+
+
+def the_one_set(cluster: Cluster, store: Store) -> dict[str, str]:
+    """The store's credentials, which are the only ones kept, and which its Secret and its shop have as well."""
+    found, kept = secret_of(cluster, store), clients.credential_store().read(store.pk)
+    assert kept is not None
+    assert (dict(kept.current), kept.staged, kept.previous) == (found, None, None)
+    assert probe_orders(cluster, store, found["probe-token"]) == 200
+    return found
+
+
+@on_the_cluster
+def test_a_rotation_that_is_cancelled_before_the_switch_leaves_the_store_as_it_was(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    before, kubernetes = the_one_set(cluster, store), kubernetes_of(cluster)
+    revisions = kubernetes.revisions(store.placement.namespace, "store")
+    steps = [step.name for step in WORKFLOWS[JobKind.ROTATE].steps]
+    until = steps[: steps.index("switch-secret")]
+    boundaries = [("", ""), *((name, point) for name in until for point in ("before", "after"))]
+
+    for where in boundaries:
+        meet(monkeypatch, cancelling(store, at=where))
+        rotation = last_job(rotate(store))
+        if where == ("", ""):
+            assert services.can_cancel(Store.objects.get(pk=store.pk), rotation)
+            cancel(store)
+        else:
+            a_worker().advance(rotation.pk)
+        rotation.refresh_from_db()
+        assert (where, rotation.state) == (where, JobState.CANCELLED)
+        undoing = last_job(store)
+        assert (undoing.kind, services.can_cancel(store, undoing)) == (JobKind.UNROTATE, False)
+
+        store = work_until(store, StoreStatus.READY)
+
+        assert (where, the_one_set(cluster, store), store.reason) == (where, before, "")
+        assert ProbeRun.objects.filter(job=undoing, is_good=True).count() == 1
+    assert kubernetes.revisions(store.placement.namespace, "store") == revisions
+    assert Placement.objects.get(store=store).credentials_version == 1
+
+    meet(monkeypatch, nothing_happens)
+    store = work_until(rotate(store), StoreStatus.READY)
+    assert the_one_set(cluster, store)["probe-token"] != before["probe-token"]
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@on_the_cluster
+def test_a_rotation_that_has_begun_to_switch_goes_on_whenever_a_cancel_comes(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    before, refused = the_one_set(cluster, store), list[tuple[str, str]]()
+    steps = [step.name for step in WORKFLOWS[JobKind.ROTATE].steps]
+    since = steps[steps.index("switch-secret") :]
+
+    def try_to_cancel(name: str, point: str) -> None:
+        if name in since:
+            current = Store.objects.get(pk=store.pk)
+            assert not services.can_cancel(current, last_job(store))
+            with pytest.raises(TooLateToCancelError):
+                cancel(store)
+            refused.append((name, point))
+
+    meet(monkeypatch, try_to_cancel)
+    work_until(rotate(store), StoreStatus.READY)
+
+    assert {(name, point) for name in since for point in ("before", "after")} <= set(refused)
+    after = the_one_set(cluster, store)
+    assert probe_orders(cluster, store, before["probe-token"]) == 403
+    assert {name for name in after if after[name] != before[name]} == all_engines()["woocommerce"].rotating
+    assert Job.objects.filter(store=store).count() == 2
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@on_the_cluster
+def test_a_retry_that_is_cancelled_ends_with_what_the_failed_rotation_had_switched_to(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    before = the_one_set(cluster, store)
+
+    def fail(name: str, point: str) -> None:
+        if (name, point) == ("release", "before"):
+            raise StepFailedError("OBJECT_FOREIGN", "something stands in the way")
+
+    meet(monkeypatch, fail)
+    store = work_until(rotate(store), StoreStatus.FAILED)
+    switched = secret_of(cluster, store)
+    with pytest.raises(TooLateToCancelError):
+        cancel(store)
+
+    services.retry_store(store=store, actor=PLATFORM, now=timezone.now())
+    cancel(store)
+    store = work_until(store, StoreStatus.READY)
+
+    assert the_one_set(cluster, store) == switched
+    assert [probe_orders(cluster, store, one["probe-token"]) for one in (before, switched)] == [403, 200]
+    work_until(delete(store), StoreStatus.DELETED)
+
+
+@on_the_cluster
+def test_a_rotation_whose_new_credentials_were_forgotten_does_not_end_as_if_it_had_changed_something(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = work_until(order(), StoreStatus.READY)
+    before = the_one_set(cluster, store)
+
+    def forget(name: str, point: str) -> None:
+        if (name, point) == ("switch-secret", "before"):
+            clients.credential_store().unstage(store.pk)
+
+    meet(monkeypatch, forget)
+    store = work_until(rotate(store), StoreStatus.FAILED)
+    assert (store.reason, the_one_set(cluster, store)) == ("SECRETS_REFUSED", before)
+    meet(monkeypatch, nothing_happens)
+    store = work_until(services.retry_store(store=store, actor=PLATFORM, now=timezone.now()), StoreStatus.READY)
+
+    assert the_one_set(cluster, store)["probe-token"] != before["probe-token"]
+    work_until(delete(store), StoreStatus.DELETED)

@@ -160,7 +160,12 @@ class StoreCancel(APIView):
     @extend_schema(request=None, responses={202: StoreOutput, 409: OpenApiResponse()})
     @idempotent
     def post(self, request: Request, store_id: UUID) -> Response:
-        """Stop the install or upgrade under way; what a new store had made is removed."""
+        """Stop the install, upgrade or rotation that is under way or has failed, and undo it.
+
+        What a new store had made is removed; a changed store becomes what it was. A rotation is taken back until it
+        begins to switch the credentials; from then on it goes forward only, and the answer is 409
+        `too_late_to_cancel`.
+        """
         store = store_for(request, store_id, Permission.WORK)
         return accepted(request, services.cancel_job(store=store, actor=actor_of(request), now=timezone.now()))
 

@@ -140,7 +140,7 @@ def store_retry(request: HttpRequest, store_id: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def store_cancel(request: HttpRequest, store_id: UUID) -> HttpResponse:
-    """Stop the install or upgrade under way."""
+    """Stop the install, upgrade or rotation under way."""
     store = store_for(request, store_id, Permission.WORK)
     try:
         services.cancel_job(store=store, actor=actor_of(request), now=timezone.now())
