@@ -10,6 +10,7 @@ from typing import Any, Final
 from provisioning.adapters.helm import Helm
 from provisioning.adapters.kubernetes import Kubernetes, Metadata
 from provisioning.adapters.kubernetes_errors import InvalidObjectError
+from provisioning.engines.base import CREDENTIALS_SECRET
 
 #: The name under which Helm 4 applies objects.
 _HELM: Final = "helm"
@@ -22,10 +23,20 @@ _COME_AND_GO: Final = frozenset({"Job", "Pod"})
 _IRREPLACEABLE: Final = frozenset({"PersistentVolumeClaim", "Secret"})
 #: Kinds of which a store has none but those of its release.
 _COUNTED: Final = (
-    "Deployment", "StatefulSet", "CronJob", "Service", "ConfigMap", "Ingress", "NetworkPolicy", "PersistentVolumeClaim",
+    "Deployment", "StatefulSet", "Job", "CronJob", "Service", "ConfigMap", "Secret", "ServiceAccount", "Ingress",
+    "NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "PersistentVolumeClaim",
 )  # fmt: skip
-#: What Kubernetes itself puts into every namespace.
-_OF_KUBERNETES: Final = frozenset({("ConfigMap", "kube-root-ca.crt")})
+#: What Kubernetes and the platform put into every store's namespace, beside what says so itself.
+_IN_EVERY: Final = frozenset(
+    {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default"), ("Secret", CREDENTIALS_SECRET)}
+)
+#: Fields that name a Secret by its ``name``.
+_REFERENCES: Final = frozenset({"secretKeyRef", "secretRef", "secret"})
+#: How Helm calls the Secrets that hold its revisions.
+_REVISION: Final = "sh.helm.release.v1."
+#: What marks a service account's token, and what cert-manager marks the certificates with that it looks after.
+_ACCOUNT: Final = "kubernetes.io/service-account.name"
+_CERT_MANAGER: Final = "cert-manager.io/"
 
 
 class DriftKind(StrEnum):
@@ -102,19 +113,43 @@ class Comparison:
         return {**wished, "metadata": {**meta, "labels": labels, "annotations": annotations}}
 
     def _extra(self, manifest: list[dict[str, Any]]) -> Iterator[Difference]:
-        ours = {(wished["kind"], wished["metadata"]["name"]) for wished in manifest} | _OF_KUBERNETES
+        ours = {(wished["kind"], wished["metadata"]["name"]) for wished in manifest} | _IN_EVERY
+        ours |= {("Secret", name) for name in _secrets_of(manifest)}
         templates = tuple(_claims_of(manifest))
         label, value = self.owner
         for kind in _COUNTED:
             for found in self.kubernetes.all_metadata(kind, self.namespace):
-                if (kind, found.name) in ours or found.is_made or _HOOK in found.annotations:
-                    continue
-                if found.labels.get(_MANAGED_BY) == _PLATFORM or found.name.startswith(templates):
+                if (kind, found.name) in ours or found.name.startswith(templates) or _has_its_own_maker(found):
                     continue
                 labelled = found.labels.get(label) == value
                 detail = "no release has it" if labelled else "no release has it, and it is not the platform's"
                 can_go = labelled and kind not in _IRREPLACEABLE
                 yield Difference(DriftKind.EXTRA, f"{kind}/{found.name}", detail, can_go, found if can_go else None)
+
+
+def _has_its_own_maker(found: Metadata) -> bool:
+    """Whether somebody made the object who also looks after it: a controller, the platform, Helm, cert-manager."""
+    if found.is_made or _HOOK in found.annotations or found.labels.get(_MANAGED_BY) == _PLATFORM:
+        return True
+    if found.kind != "Secret":
+        return False
+    is_revision = found.name.startswith(_REVISION) and found.labels.get("owner") == "helm"
+    marks = (*found.labels, *found.annotations)
+    return is_revision or _ACCOUNT in found.annotations or any(_CERT_MANAGER in mark for mark in marks)
+
+
+def _secrets_of(told: Any) -> Iterator[str]:
+    """Yield the Secrets that a release's objects name: for settings, volumes, certificates and pulls of images."""
+    if isinstance(told, list):
+        for one in told:
+            yield from _secrets_of(one)
+    elif isinstance(told, Mapping):
+        for key, value in told.items():
+            if key == "secretName" and isinstance(value, str):
+                yield value
+            named = value if key == "imagePullSecrets" else [value] if key in _REFERENCES else []
+            yield from (one["name"] for one in named or [] if isinstance(one, Mapping) and "name" in one)
+            yield from _secrets_of(value)
 
 
 def _claims_of(manifest: list[dict[str, Any]]) -> Iterator[str]:
