@@ -149,6 +149,8 @@ def change_store(*, store: Store, version: int, changes: Mapping[str, Any], acto
             is_there = current.placement.room == Room.HELD
             if "plan" in wanted and is_there:
                 placing.take_room_for(current, fields["plan"])
+            elif "plan" in wanted:
+                Placement.objects.filter(store=current).update(volumes=fields["plan"].spec["volumes"])
             if _PROVISIONED & wanted.keys():
                 # Of a cancelled store nothing is left: it is made anew, wherever there is room.
                 kind = JobKind.UPGRADE if is_there else JobKind.INSTALL

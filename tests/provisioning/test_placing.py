@@ -363,6 +363,7 @@ def test_a_cancelled_store_that_is_changed_is_made_anew_where_there_is_room() ->
 
     store.refresh_from_db()
     assert (home(store), store.status, store.plan.slug) == ("second", StoreStatus.PROVISIONING, "medium")
+    assert Placement.objects.get(store=store).volumes == store.plan.spec["volumes"]
     job = Job.objects.live().get(store=store)
     assert (job.kind, services.can_cancel(store, job)) == (JobKind.INSTALL, True)
 
