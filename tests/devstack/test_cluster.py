@@ -393,3 +393,36 @@ def test_a_duration_is_read(text: str, expected: timedelta) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(DevstackError, match="is no duration"):
         duration(text)
+
+
+@contextmanager
+def with_a_node_that(says: str, folder: Path) -> Iterator[DevCluster]:
+    """A cluster, not started yet, whose KWOK is preceded by a line of shell."""
+    programs, real = folder / "programs", cluster_programs()
+    programs.mkdir()
+    (programs / "devcluster").symlink_to(real / "devcluster")
+    (programs / "kwok").write_text(f'#!/bin/sh\n{says}\nexec {real / "kwok"} "$@"\n')
+    (programs / "kwok").chmod(0o755)
+    cluster = DevCluster(programs, folder / "cluster")
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def test_a_node_that_dies_once_at_its_start_is_started_again(tmp_path: Path) -> None:
+    died = tmp_path / "died"
+    with with_a_node_that(f"[ -e {died} ] || {{ touch {died}; exit 2; }}", tmp_path) as cluster:
+        cluster.start()
+
+        node = cluster.request("GET", f"/api/v1/nodes/{node_name()}")
+        assert condition(node, "Ready")["status"] == "True"
+        assert [name for name, _ in cluster.children].count("kwok") == 1
+
+
+def test_a_node_that_cannot_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    with (
+        with_a_node_that("echo no more room; exit 2", tmp_path) as cluster,
+        pytest.raises(DevstackError, match=r"the simulated node ended with status 2(.|\n)*no more room"),
+    ):
+        cluster.start()

@@ -27,6 +27,7 @@ _STAGES: Final = Path(__file__).with_name("stages")
 _NODE: Final = "node-1"
 _START: Final = timedelta(seconds=60)
 _GRACE: Final = timedelta(seconds=2)
+_NODE_TRIES: Final = 3
 #: The node shows no sign of life but its status, so the controller manager must never take it, and its pods, for dead.
 #: With a lease, a KWOK that is started again would wait for the old one's to run out, and skip every pod until then.
 _NODE_GRACE: Final = "87600h"
@@ -167,20 +168,39 @@ class DevCluster:
         self._spawn("scheduler", self.programs / "devcluster", "kube-scheduler", config, "--leader-elect=false",
                     "--secure-port=0")  # fmt: skip
         self._make_objects()
-        self._spawn("kwok", self.programs / "kwok", config, "--manage-all-nodes=true", "--cidr=10.244.0.0/16",
-                    "--node-ip=127.0.0.1", f"--node-port={self._port('kubelet')}",
-                    f"--server-address=127.0.0.1:{self._port('kubelet')}",
-                    f"--tls-cert-file={self.state / 'kubelet.crt'}",
-                    f"--tls-private-key-file={self.state / 'kubelet.key'}",
-                    f"--config={self.state / 'stages.yaml'}",
-                    "--node-lease-duration-seconds=0")  # fmt: skip
-        wait_until(
-            self._node_is_ready,
-            timeout=_START,
-            what="the simulated node",
-            process=self._children[-1][1],
-            log=self._log("kwok"),
-        )
+        self._start_node(
+            self.programs / "kwok", config, "--manage-all-nodes=true", "--cidr=10.244.0.0/16",
+            "--node-ip=127.0.0.1", f"--node-port={self._port('kubelet')}",
+            f"--server-address=127.0.0.1:{self._port('kubelet')}",
+            f"--tls-cert-file={self.state / 'kubelet.crt'}",
+            f"--tls-private-key-file={self.state / 'kubelet.key'}",
+            f"--config={self.state / 'stages.yaml'}",
+            "--node-lease-duration-seconds=0",
+        )  # fmt: skip
+
+    def _start_node(self, *command: str | Path) -> None:
+        """Start KWOK, again if it ends at once.
+
+        Now and then KWOK 0.8 does, by itself: two of its parts fill one map of its CEL library at the same time, and Go
+        ends it with ``concurrent map writes``.
+        """
+        for tries_left in reversed(range(_NODE_TRIES)):
+            self._spawn("kwok", *command)
+            child = self._children[-1][1]
+            try:
+                wait_until(
+                    self._node_is_ready,
+                    timeout=_START,
+                    what="the simulated node",
+                    process=child,
+                    log=self._log("kwok"),
+                )
+            except DevstackError:
+                if child.poll() is None or not tries_left:
+                    raise
+                self._children.pop()
+            else:
+                return
 
     def _apiserver_flags(self) -> list[str]:
         return [
