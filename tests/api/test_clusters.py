@@ -12,10 +12,10 @@ from rest_framework.test import APIClient
 from storeplatform.accounts.models import User
 
 from provisioning import rooms
-from provisioning.models import Cluster, Intake, Job, JobState
-from stores.models import AuditEntry, Store
+from provisioning.models import Cluster, Intake, Job, JobState, Placement, Room
+from stores.models import AuditEntry, Store, StoreStatus
 from tests.conftest import NOON
-from tests.factories import make_capacity, make_cluster, make_operator
+from tests.factories import make_capacity, make_cluster, make_operator, make_store
 
 pytestmark = pytest.mark.django_db
 STORES, CLUSTERS = "/api/v1/stores", "/api/v1/clusters"
@@ -97,6 +97,15 @@ def test_operators_see_the_room_of_each_cluster_and_merchants_nothing(api: APICl
     assert room["pods"]["taken"] == 7
     assert told["measured_at"].startswith("2026-06-01T12:00:00")
     assert api.get(CLUSTERS).status_code == 403
+
+
+def test_a_store_of_which_nothing_is_left_names_no_cluster_unless_it_is_deleted(operator: APIClient) -> None:
+    cancelled, deleted = make_store(status=StoreStatus.FAILED), make_store(status=StoreStatus.DELETED)
+    Placement.objects.update(room=Room.GIVEN_BACK)
+
+    told = [operator.get(f"{STORES}/{store.pk}").json()["cluster"] for store in (cancelled, deleted)]
+
+    assert told == [None, deleted.placement.cluster.name]
 
 
 def test_an_operator_cordons_drains_and_opens_a_cluster(operator: APIClient) -> None:
