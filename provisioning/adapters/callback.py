@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 
-import httpx
-
+from provisioning.adapters import outgoing
 from provisioning.adapters.addresses import ForbiddenAddressError, Reach
-from provisioning.adapters.deadline import Deadline, trusted_authorities
 
 #: What a secret begins with, so that people and secret scanners recognise one.
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 (a prefix, not a secret)
@@ -41,7 +38,6 @@ class CallbackClient:
         Raises:
             CallbackError: There was none.
         """
-        host = urlsplit(url).hostname or ""
         headers = {
             "content-type": "application/json",
             "user-agent": "storeplatform-webhooks/1",
@@ -50,23 +46,18 @@ class CallbackClient:
             "webhook-signature": " ".join(signature(one, message_id, at, body) for one in secrets),
         }
         try:
-            self.reach.check_host(host)
-            with (
-                httpx.Client(
-                    verify=trusted_authorities(), timeout=self.timeout.total_seconds(), trust_env=False
-                ) as client,
-                Deadline(self.timeout, lambda peer: self.reach.check_peer(host, peer)).guarding() as trace,
-                client.stream("POST", url, content=body, headers=headers, extensions=trace) as response,
-            ):
-                return response.status_code  # the body is nobody's business, however long it is
+            with outgoing.request(
+                "POST", url, reach=self.reach, timeout=self.timeout, headers=headers, body=body
+            ) as reply:
+                return reply.status  # the body is nobody's business, however long it is
         except ForbiddenAddressError as error:
             raise CallbackError(str(error)) from error
-        except httpx.TimeoutException as error:
+        except outgoing.TooLateError as error:
             raise CallbackError(f"no answer within {self.timeout.total_seconds():g} s") from error
-        except httpx.ConnectError as error:
+        except outgoing.NotConnectedError as error:
             raise CallbackError("no connection to the address") from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise CallbackError(f"no usable answer ({type(error).__name__})") from error
+        except outgoing.NoAnswerError as error:
+            raise CallbackError(f"no usable answer ({type(error.__cause__).__name__})") from error
 
 
 def signature(secret: str, message_id: str, at: datetime, body: bytes) -> str:

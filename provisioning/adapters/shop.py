@@ -9,10 +9,8 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-import httpx
-
+from provisioning.adapters import outgoing
 from provisioning.adapters.addresses import OWN_MACHINE, ForbiddenAddressError, Reach
-from provisioning.adapters.deadline import Deadline, trusted_authorities
 from provisioning.adapters.guard import Guard, unguarded
 
 _MAX_BYTES: Final = 1024 * 1024
@@ -104,41 +102,38 @@ class ShopClient:
         return self.guard(lambda: self._call(method, path, body, headers))
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Answer:
+        sent = None if body is None else json.dumps(body).encode()
         try:
             url = urljoin(self.base_url, path)
-            host = urlsplit(url).hostname or ""
-            self.reach.check_host(host)
-            with httpx.Client(
-                verify=trusted_authorities(), timeout=self.timeout.total_seconds(), trust_env=False
-            ) as client:
-                for _ in range(_MAX_REDIRECTS + 1):
-                    with (
-                        Deadline(self.timeout, lambda peer: self.reach.check_peer(host, peer)).guarding() as trace,
-                        client.stream(method, url, json=body, headers=dict(headers), extensions=trace) as response,
-                    ):
-                        text = _text(response, path)
-                        target = response.headers.get("location") if response.is_redirect else None
-                        if target is None:
-                            return Answer(path, response.status_code, dict(response.headers), text)
-                    url = _same_host(url, target)
-                    if response.status_code in (301, 302, 303):
-                        method, body = "GET", None  # as browsers do: an order is not sent twice
-        except ForbiddenAddressError as error:
-            raise ShopUnreachableError(f"{path}: {error}") from error
-        except httpx.TimeoutException as error:
+            for _ in range(_MAX_REDIRECTS + 1):
+                kind = {} if sent is None else {"Content-Type": "application/json"}
+                with outgoing.request(
+                    method, url, reach=self.reach, timeout=self.timeout, headers={**kind, **headers}, body=sent
+                ) as reply:
+                    text = _text(reply, path)
+                target = reply.headers.get("location") if 300 <= reply.status < 400 else None
+                if target is None:
+                    return Answer(path, reply.status, reply.headers, text)
+                url = _same_host(url, target)
+                if reply.status in (301, 302, 303):
+                    method, sent = "GET", None  # as browsers do: an order is not sent twice
+        except outgoing.TooLateError as error:
             raise ShopTimeoutError(f"{path} took longer than {self.timeout.total_seconds():g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (ForbiddenAddressError, outgoing.NoAnswerError, ValueError) as error:
             raise ShopUnreachableError(f"{path}: {error}") from error
         raise ShopAnswerError(f"{path} redirects more than {_MAX_REDIRECTS} times")
 
 
-def _text(response: httpx.Response, path: str) -> str:
+def _text(reply: outgoing.Reply, path: str) -> str:
     received = bytearray()
-    for chunk in response.iter_bytes():
+    for chunk in reply.chunks():
         received += chunk
         if len(received) > _MAX_BYTES:
             raise ShopAnswerError(f"{path} answered with more than {_MAX_BYTES} bytes")
-    return received.decode(response.encoding or "utf-8", errors="replace")
+    try:
+        return received.decode(reply.charset or "utf-8", errors="replace")
+    except LookupError:  # nobody knows such a charset
+        return received.decode(errors="replace")
 
 
 def _same_host(url: str, target: str) -> str:

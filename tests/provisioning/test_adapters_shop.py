@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from devstack.processes import free_port
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from provisioning.adapters import outgoing
 from provisioning.adapters.shop import (
     ShopAnswerError,
     ShopClient,
@@ -32,12 +40,22 @@ def shop(httpserver: HTTPServer) -> ShopClient:
 
 
 @contextmanager
-def raw_shop(*sent: bytes, then: bytes = b"", timeout: float = 0.5) -> Iterator[ShopClient]:
-    """A storefront that sends ``sent`` and then ``then`` ten times a second without end; with neither it hangs."""
+def raw_shop(
+    *sent: bytes, then: bytes = b"", timeout: float = 0.5, scheme: str = "http", at_first: bytes = b""
+) -> Iterator[ShopClient]:
+    """A storefront that sends ``sent`` and then ``then`` ten times a second without end; with neither it hangs.
+
+    ``at_first`` is what it answers to the request before that one, if there is one.
+    """
     ended = threading.Event()
 
     def serve(listener: socket.socket) -> None:
         with suppress(OSError):
+            if at_first:
+                taken, _ = listener.accept()
+                with taken:
+                    taken.recv(65536)
+                    taken.sendall(at_first)
             taken, _ = listener.accept()
             with taken:
                 taken.recv(65536)
@@ -51,9 +69,11 @@ def raw_shop(*sent: bytes, then: bytes = b"", timeout: float = 0.5) -> Iterator[
         thread.start()
         port = listener.getsockname()[1]
         try:
-            yield ShopClient(f"http://127.0.0.1:{port}", timeout=timedelta(seconds=timeout))
+            yield ShopClient(f"{scheme}://127.0.0.1:{port}", timeout=timedelta(seconds=timeout))
         finally:
             ended.set()
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # it may still wait for somebody to call
             thread.join()
 
 
@@ -92,6 +112,21 @@ def test_an_unknown_encoding_is_read_as_well_as_can_be(httpserver: HTTPServer, s
     httpserver.expect_request("/").respond_with_data(b"caf\xe9", content_type="text/html; charset=no-such-thing")
 
     assert shop.get("/").text.startswith("caf")
+
+
+def test_headers_are_read_whatever_they_are_written_in(httpserver: HTTPServer, shop: ShopClient) -> None:
+    written = [("X-Note", "Grüße".encode().decode("latin-1")), ("X-Way", "one"), ("X-Way", "two")]
+    httpserver.expect_request("/").respond_with_response(Response("", headers=written))
+
+    answer = shop.get("/")
+
+    assert (answer.headers["x-note"], answer.headers["x-way"]) == ("Grüße", "one, two")
+
+
+def test_a_storefront_that_closes_its_connections_is_asked_again_and_again() -> None:
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n"
+    with raw_shop(said + b"two", at_first=said + b"one", timeout=5) as shop:
+        assert [shop.get("/").text, shop.get("/").text] == ["one", "two"]
 
 
 # --- redirects ----------------------------------------------------------------------------------------------------
@@ -206,6 +241,88 @@ def test_a_storefront_that_drips_costs_no_more_than_the_time_out(sent: bytes) ->
     """A byte now and then is always in time, and there is no end of them; the whole has to be in time."""
     with raw_shop(sent, then=b"x") as shop, pytest.raises(ShopTimeoutError):
         shop.get("/")
+
+
+def test_a_storefront_that_drips_only_after_a_redirect_costs_no_more_than_the_time_out() -> None:
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n"
+    with (
+        raw_shop(b"HTTP/1.1 200 OK\r\n\r\n", then=b"x", at_first=moved) as shop,
+        pytest.raises(ShopTimeoutError),
+    ):
+        shop.get("/")
+
+
+def test_a_storefront_that_never_ends_its_greeting_costs_no_more_than_the_time_out() -> None:
+    with raw_shop(scheme="https") as shop, pytest.raises(ShopTimeoutError):
+        shop.get("/")
+
+
+def test_what_a_storefront_says_makes_no_error_longer_than_a_line() -> None:
+    with raw_shop(b"x" * 10_000 + b"\r\n\r\n") as shop, pytest.raises(ShopUnreachableError) as raised:
+        shop.get("/")
+
+    assert len(str(raised.value)) < 250
+
+
+# --- whom to believe ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def believed() -> Iterator[None]:
+    """The authorities that are believed are read anew, and once more afterwards."""
+    outgoing.trusted_authorities.cache_clear()
+    yield
+    outgoing.trusted_authorities.cache_clear()
+
+
+@contextmanager
+def shop_with_certificate(directory: Path, address: str) -> Iterator[tuple[ShopClient, Path]]:
+    """A storefront at 127.0.0.1 with a certificate for ``address``, and the file of that certificate."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = directory / "shop.crt", directory / "shop.key"
+    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    with HTTPServer(host="127.0.0.1", ssl_context=context) as server:
+        server.expect_request("/").respond_with_data("a shop")
+        yield ShopClient(server.url_for("/"), timeout=timedelta(seconds=10)), public
+
+
+@pytest.mark.usefixtures("believed")
+def test_a_certificate_of_an_authority_that_is_believed_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop_with_certificate(tmp_path, "127.0.0.1") as (shop, authority):
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+        assert shop.get("/").text == "a shop"
+
+
+@pytest.mark.usefixtures("believed")
+@pytest.mark.parametrize(
+    ("address", "is_believed"), [("127.0.0.1", False), ("192.0.2.1", True)], ids=["of nobody known", "of another host"]
+)
+def test_any_other_certificate_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_believed: bool
+) -> None:
+    with shop_with_certificate(tmp_path, address) as (shop, authority):
+        if is_believed:
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+        with pytest.raises(ShopUnreachableError, match="certificate verify failed"):
+            shop.get("/")
 
 
 # --- too much -----------------------------------------------------------------------------------------------------
