@@ -76,8 +76,12 @@ def connect(kubeconfig: Path, *, timeout: timedelta = _TIMEOUT) -> Kubernetes:
     return Kubernetes.connect(kubeconfig, context=None, timeout=timeout)
 
 
-def kubeconfig_for(folder: Path, server: str, *, token: str = "", authority: str = "") -> Path:
-    cluster = {"server": server, **({"certificate-authority": authority} if authority else {})}
+def kubeconfig_for(folder: Path, server: str, *, token: str = "", authority: str = "", proxy: str = "") -> Path:
+    cluster = {
+        "server": server,
+        **({"certificate-authority": authority} if authority else {}),
+        **({"proxy-url": proxy} if proxy else {}),
+    }
     content = {
         "clusters": [{"name": "it", "cluster": cluster}],
         "users": [{"name": "me", "user": {"token": token}}],

@@ -365,6 +365,26 @@ def test_an_object_that_is_written_to_all_the_time_is_compared_another_time(
     assert raised.value.retryable
 
 
+# --- where the server is --------------------------------------------------------------------------------------------
+
+
+def test_an_api_server_below_a_path_is_asked_there(httpserver: HTTPServer, tmp_path: Path) -> None:
+    httpserver.expect_request("/k8s/clusters/c-1/version").respond_with_json({"gitVersion": "v1.36.3"})
+
+    below = connect(kubeconfig_for(tmp_path, httpserver.url_for("/k8s/clusters/c-1/")))
+
+    assert below.version() == "v1.36.3"
+
+
+def test_an_api_server_behind_a_proxy_is_asked_through_it(httpserver: HTTPServer, tmp_path: Path) -> None:
+    asked = httpserver.expect_request("/version", headers={"Host": "api.example.com"})
+    asked.respond_with_json({"gitVersion": "v1.36.3"})
+
+    behind = connect(kubeconfig_for(tmp_path, "http://api.example.com", proxy=httpserver.url_for("")))
+
+    assert behind.version() == "v1.36.3"
+
+
 # --- kubeconfig files -----------------------------------------------------------------------------------------------
 
 
