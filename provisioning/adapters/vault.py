@@ -98,6 +98,35 @@ class DatabaseLogin:
     session: int
 
 
+class _Wire(requests.Session):
+    """Sends what the library of Vault has ready.
+
+    A session's own way looks for defaults, cookies and hooks of which there are none, for a third of a call's cost; and
+    for proxies of the environment, which must not see secrets.
+    """
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        verify: bool | str,
+        cert: Any,
+        params: Any = None,
+        json: Any = None,
+        proxies: None = None,  # noqa: ARG002 (there are none)
+        allow_redirects: bool = False,  # noqa: ARG002 (a redirect is an answer)
+    ) -> requests.Response:
+        """Send one request and read the whole answer."""
+        prepared = requests.PreparedRequest()
+        prepared.prepare(method=method.upper(), url=url, headers=headers, params=params, json=json)
+        answer = self.get_adapter(url).send(prepared, timeout=timeout, verify=verify, cert=cert)
+        _ = answer.content  # a connection is free for the next call once nothing is left to read
+        return answer
+
+
 class Vault:
     """One Vault server. ``timeout`` holds for each call, and each goes through ``guard``.
 
@@ -107,11 +136,9 @@ class Vault:
     def __init__(
         self, address: str, *, login: Login, timeout: timedelta, namespace: str = "", guard: Guard = unguarded
     ) -> None:
-        wire = requests.Session()
-        wire.trust_env = False  # a proxy of the environment must not see secrets
         seconds: Any = timeout.total_seconds()  # the stubs want a whole number; requests takes any
         self._client: Any = hvac.Client(
-            url=address, timeout=seconds, namespace=namespace or None, session=wire,
+            url=address, timeout=seconds, namespace=namespace or None, session=_Wire(),
             allow_redirects=False,
         )  # fmt: skip
         self._client.token = ""  # never one of the environment or of the user's home

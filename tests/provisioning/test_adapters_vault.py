@@ -175,6 +175,21 @@ def test_a_vault_that_hangs_is_unavailable() -> None:
             vault.read("any", mount="secret")
 
 
+def test_no_secret_goes_through_a_proxy_of_the_environment(
+    vault_server: VaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    vault, path = vault_server.client(), new_path()
+
+    vault.write(path, {"word": "mine"}, version=0, mount="secret")
+
+    found = vault.read(path, mount="secret")
+    assert found is not None
+    assert found.values == {"word": "mine"}
+
+
 def test_no_error_and_no_repr_holds_a_secret(vault_server: VaultServer) -> None:
     login = AppRoleLogin("storeplatform", "the-secret-id")
     vault = Vault(f"http://127.0.0.1:{free_port()}", login=login, timeout=timedelta(seconds=1))
