@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -106,7 +106,7 @@ def burst(world: World, *, stores: int, ready_after: float, idle_seconds: float 
         "burst_asked_seconds": asked,
         "helm_cpu_seconds": helm,
         "platform_cpu_seconds": ours,
-        "platform_cpu_ratio": ours / helm,
+        "platform_to_own_helm_cpu_ratio": ours / helm,
         "server_cpu_seconds": (world.cpu_of_servers() - servers) / stores,
         "idle_latency_ms": 1000 * statistics.median(idle),
         "burst_latency_ms": 1000 * statistics.median(during),
@@ -119,12 +119,18 @@ def against_bare(measured: Figures, *, ready_after: float) -> Figures:
 
     What a store costs beyond bare Helm may be less than nothing: the platform's own runs of Helm are cheaper.
     """
-    bare, whole = measured["bare_helm_cpu_seconds"], measured["platform_cpu_seconds"] + measured["helm_cpu_seconds"]
+    bare, ours = measured["bare_helm_cpu_seconds"], measured["platform_cpu_seconds"]
     return {
         "burst_ratio": measured["burst_seconds"] / (measured["bare_seconds"] + ready_after),
         "burst_ready_ratio": measured["burst_seconds"] / measured["bare_ready_seconds"],
-        "beyond_bare_cpu_ratio": (whole - bare) / bare,
+        "platform_cpu_ratio": ours / bare,
+        "beyond_bare_cpu_ratio": (ours + measured["helm_cpu_seconds"] - bare) / bare,
     }
+
+
+def mean(measured: Sequence[Figures]) -> Figures:
+    """Return the mean of each figure of several runs."""
+    return {name: statistics.fmean(one[name] for one in measured) for name in measured[0]}
 
 
 def _idle(world: World, path: str, seconds: float) -> tuple[list[float], float]:

@@ -42,4 +42,10 @@ def test_what_a_store_costs_beyond_bare_helm_counts_all_processes_and_their_helm
 
     told = burst.against_bare(measured, ready_after=65)
 
-    assert told == pytest.approx({"burst_ratio": 1.2, "burst_ready_ratio": 1.1, "beyond_bare_cpu_ratio": 0.1})
+    assert told == pytest.approx(
+        {"burst_ratio": 1.2, "burst_ready_ratio": 1.1, "platform_cpu_ratio": 0.5, "beyond_bare_cpu_ratio": 0.1}
+    )
+
+
+def test_a_machine_that_grows_slower_does_so_for_bare_helm_as_well() -> None:
+    assert burst.mean([{"bare_seconds": 100.0}, {"bare_seconds": 140.0}]) == {"bare_seconds": 120.0}
