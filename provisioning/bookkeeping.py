@@ -1,4 +1,4 @@
-"""What is written down of a job: each function is one fenced transaction."""
+"""What is written down of a job: each function is one fenced transaction at most."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from provisioning import timeline
 from provisioning.evidence import Evidence, redact
 from provisioning.failures import Failure
-from provisioning.leases import Lease, fenced
+from provisioning.leases import Lease
 from provisioning.models import (
     REMOVALS,
     Cluster,
@@ -28,15 +28,13 @@ from provisioning.models import (
     StepState,
     Turn,
 )
+from provisioning.notes import Finished, Notes
 from provisioning.outcomes import Done, Wait
 from provisioning.workflows import WORKFLOWS, Step, Workflow
+from provisioning.writing import NO_TROUBLE, Write, writing
 from stores.models import Store, StoreStatus
 from stores.reasons import REASONS, Reason
 
-#: What a job says when nothing is wrong.
-_NO_TROUBLE: Final[dict[str, Any]] = {
-    **timeline.NO_REASON, "cause": "", "reason_since": None, "gives_up_at": None, "evidence": [],
-}  # fmt: skip
 #: A counter of tries grows no further: a delete may be tried for ever, and the column has an end.
 _MOST_ATTEMPTS: Final = 1000
 #: How often an install that waits for room is looked at although nobody gave it any.
@@ -73,41 +71,74 @@ class Idle(Enum):
     NO_TURN = "its cluster has as many Helm runs as it may"
 
 
-def begin_step(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+class Begun(NamedTuple):
+    """A step that is begun, with its job and the job's store as they are now."""
+
+    job: Job
+    row: JobStep
+
+
+def begin_step(lease: Lease, *, now: datetime) -> Begun | Idle:
     """Mark the next step as running and return it, with its job and the job's store as they are now.
 
     A step that runs Helm takes one of its cluster's turns. When there is none, the job is let go, in the queue. When
     all steps are done the job ends, and the store is what the job has made of it.
     """
-    with fenced(lease) as (job, store):
-        return _begin_next(lease, job, store, now)
+    with writing(lease) as write:
+        return _begin_next(lease, write, _left(write.job), now)
 
 
-def _begin_next(lease: Lease, job: Job, store: Store, now: datetime, **news: Any) -> tuple[Job, JobStep] | Idle:
-    """Begin the next step, and write ``news`` of the job as well."""
+def _left(job: Job) -> list[JobStep]:
+    return list(job.steps.exclude(state=StepState.DONE).order_by("position"))
+
+
+def _begin_next(lease: Lease, write: Write, rows: list[JobStep], now: datetime) -> Begun | Idle:
+    """Begin the first of ``rows``, which are the steps that are left."""
+    job, store = write.job, write.store
     workflow = WORKFLOWS[JobKind(job.kind)]
-    row = job.steps.exclude(state=StepState.DONE).order_by("position").first()
-    if row is None:
-        _finish(job, store, now)
+    if not rows:
+        _finish(write, now)
         return Idle.DONE
+    row, *later = rows
     step = workflow.step(row.name)
     if step.runs_helm and not _may_run_helm(store, now):
-        if news:
-            job.change(**news)
-        _wait_for_turn(job, store, row, now)
+        _wait_for_turn(write, row, now)
         return Idle.NO_TURN
     if store.status != workflow.begins_as:
         store.move_to(workflow.begins_as, at=now)
-    row.state, row.tries = StepState.RUNNING, row.tries + 1
-    row.started_at = row.started_at or now
-    row.deadline_at = row.deadline_at or now + step.limit(store.plan.spec)
-    row.save(update_fields=["state", "tries", "started_at", "deadline_at"])
+    if row.position == 1 and not row.tries:
+        write.tell(now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
+    _start(row, step, store, now)
+    write.step(row, StepState.RUNNING)
     # Each step begins with a whole lease, which its heartbeat prolongs.
     turn = Turn.HELD if step.runs_helm else Turn.NONE
-    job.change(lease_until=now + lease.time, woken_at=None, turn=turn, **news)
-    if row.position == 1 and row.tries == 1:
-        timeline.tell(store, job, now, EventLevel.INFO, "JOB_STARTED", f"{job.get_kind_display()} started")
-    return job, row
+    write.end(now, lease_until=now + lease.time, woken_at=None, turn=turn)
+    notes = lease.notes
+    notes.job, notes.row, notes.later = job, row, later
+    return Begun(job, row)
+
+
+def _start(row: JobStep, step: Step, store: Store, now: datetime) -> None:
+    row.tries += 1
+    row.started_at = row.started_at or now
+    row.deadline_at = row.deadline_at or now + step.limit(store.plan.spec)
+
+
+def _join(notes: Notes, now: datetime) -> Begun | None:
+    """Begin the next step without writing it down, if it may be begun so."""
+    job, later = notes.job, notes.later
+    if job is None or not later:
+        return None
+    step = WORKFLOWS[JobKind(job.kind)].step(later[0].name)
+    if not step.joins:
+        return None
+    notes.row = row = later.pop(0)
+    for name, value in {"attempt": 0, **NO_TROUBLE}.items():
+        setattr(job, name, value)
+    for name, value in notes.finished[-1].outcome.store.items():
+        setattr(job.store, name, value)
+    _start(row, step, job.store, now)
+    return Begun(job, row)
 
 
 def _may_run_helm(store: Store, now: datetime) -> bool:
@@ -117,25 +148,33 @@ def _may_run_helm(store: Store, now: datetime) -> bool:
     return held.count() < cluster.helm_at_most
 
 
-def _finish(job: Job, store: Store, now: datetime) -> None:
+def _finish(write: Write, now: datetime) -> None:
+    job, store = write.job, write.store
     workflow = WORKFLOWS[JobKind(job.kind)]
-    status = workflow.ends_as
-    job.change(
-        state=JobState.SUCCEEDED, finished_at=now, attempt=0, turn=Turn.NONE, lease_until=None, holder="", **_NO_TROUBLE
-    )
+    status, before = workflow.ends_as, store.status
     gone = {"deleted_at": now, "url": "", "admin_url": ""} if status == StoreStatus.DELETED else {}
     because = workflow.ends_because
     told = timeline.told(REASONS[because]) if because else timeline.NO_REASON
-    before = store.status
-    store.move_to(status, at=now, **told, **gone)
-    timeline.tell(store, job, now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}")
+    of_store, write.of_store = {**write.of_store, **told, **gone}, {}
+    store.move_to(status, at=now, **of_store)
+    write.tell(now, EventLevel.INFO, f"STORE_{status.upper()}", f"The store is {status.label.lower()}")
+    # Its last steps were an inspection as well, unless the cluster has told news since.
+    is_known = Mismatch.objects.filter(store=store).exists()
+    is_doubtful = is_known or job.woken_at is not None
+    write.end(
+        now,
+        state=JobState.SUCCEEDED,
+        finished_at=now,
+        attempt=0,
+        turn=Turn.NONE,
+        lease_until=None,
+        holder="",
+        **NO_TROUBLE,
+    )
     timeline.audit_status(store, before, now)
     # Helm has just applied the objects: they are compared at once only where a difference was known.
-    is_known = Mismatch.objects.filter(store=store).exists()
     if is_known and status == StoreStatus.DELETED:
         Mismatch.objects.filter(store=store).delete()
-    # Its last steps were an inspection as well, unless the cluster has told news since.
-    is_doubtful = is_known or job.woken_at is not None
     placed = Placement.objects.filter(store=store)
     placed.update(evidence=[], compared_at=None if is_known else now, inspected_at=None if is_doubtful else now)
     if job.kind in REMOVALS:
@@ -144,39 +183,45 @@ def _finish(job: Job, store: Store, now: datetime) -> None:
         begun.update(room=Room.GIVEN_BACK)
 
 
-def _wait_for_turn(job: Job, store: Store, row: JobStep, now: datetime) -> None:
+def _wait_for_turn(write: Write, row: JobStep, now: datetime) -> None:
     reason = REASONS["TURN_PENDING"]
-    _write_step(row, StepState.WAITING, reason.sentence)
-    _explain(job, store, reason, "", (), now, level=EventLevel.INFO)
-    job.change(state=JobState.QUEUED, turn=Turn.WANTED, lease_until=None, holder="", due_at=now)
+    write.step(row, StepState.WAITING, detail=reason.sentence)
+    _explain(write, reason, "", (), now, level=EventLevel.INFO)
+    write.end(now, state=JobState.QUEUED, turn=Turn.WANTED, lease_until=None, holder="", due_at=now)
 
 
 def wait_for_room(store: Store, job: Job, detail: str, *, now: datetime) -> None:
     """Let an install wait until a cluster has room for its store. Call it with both locked."""
     sentence = f"{detail[:1].upper()}{detail[1:]}."
-    _explain(job, store, REASONS["NO_ROOM"], sentence, (), now, level=EventLevel.WARNING)
+    write = Write(job, store)
+    _explain(write, REASONS["NO_ROOM"], sentence, (), now, level=EventLevel.WARNING)
     # Whoever gives rooms away makes it due; this is the net below.
-    job.change(state=JobState.WAITING, lease_until=None, holder="", due_at=now + _LOOK_FOR_ROOM)
+    write.end(now, state=JobState.WAITING, lease_until=None, holder="", due_at=now + _LOOK_FOR_ROOM)
 
 
 def room_found(store: Store, job: Job, detail: str, *, now: datetime) -> None:
     """Let an install go on whose store has waited for room. Call it with both locked."""
-    timeline.tell(store, job, now, EventLevel.INFO, "PLACED", detail)
-    _tell_store(store, now, **timeline.NO_REASON)
+    write = Write(job, store, of_store={**timeline.NO_REASON})
+    write.tell(now, EventLevel.INFO, "PLACED", detail)
     # A worker that found the room itself goes on with what it holds.
     idle = {} if job.state == JobState.RUNNING else {"state": JobState.QUEUED, "due_at": now, "rung_at": None}
-    job.change(**_NO_TROUBLE, **idle)
+    write.end(now, **NO_TROUBLE, **idle)
 
 
-def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> tuple[Job, JobStep] | Idle:
-    """Write down that the step's wish holds, with what it found out, and begin the next one as :func:`begin_step`."""
-    with fenced(lease) as (job, store):
-        _write_step(row, StepState.DONE, outcome.detail, finished_at=now)
-        _tell_store(store, now, **{**timeline.NO_REASON, **outcome.store})
-        if outcome.placement:
-            Placement.objects.filter(store=store).update(**outcome.placement)
-        timeline.tell(store, job, now, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
-        return _begin_next(lease, job, store, now, attempt=0, **_NO_TROUBLE)
+def step_done(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> Begun | Idle:
+    """Note that the step's wish holds, with what it found out, and begin the next one as :func:`begin_step`.
+
+    Where the next step joins, both are written down later: with what comes of it, or by
+    :func:`provisioning.writing.keep`.
+    """
+    notes = lease.notes
+    with notes.lock:
+        notes.finished.append(Finished(row, outcome, now))
+        begun = _join(notes, now)
+        if begun is not None:
+            return begun
+        with writing(lease) as write:
+            return _begin_next(lease, write, _left(write.job) if notes.later is None else notes.later, now)
 
 
 def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, recheck: timedelta, now: datetime) -> bool:
@@ -187,22 +232,25 @@ def step_waits(lease: Lease, row: JobStep, outcome: Wait, *, recheck: timedelta,
     A step that has waited beyond its deadline fails instead.
     """
     reason = REASONS[outcome.reason]
-    with fenced(lease) as (job, store):
+    with writing(lease) as write:
+        job, store = write.job, write.store
         workflow = WORKFLOWS[JobKind(job.kind)]
         if outcome.makes_progress:
             row.deadline_at = _stretched(row, workflow.step(row.name), store, now)
         if row.deadline_at and now >= row.deadline_at and not workflow.never_gives_up:
-            _time_out(job, store, row, reason, outcome.detail, outcome.evidence, now)
+            _time_out(write, row, reason, outcome.detail, outcome.evidence, now)
             return False
-        _write_step(row, StepState.WAITING, outcome.detail, deadline_at=row.deadline_at)
+        write.step(row, StepState.WAITING, detail=redact(outcome.detail))
         missed = job.woken_at is not None  # the cluster changed after this step had begun to look
-        _explain(job, store, reason, outcome.detail, outcome.evidence, now, level=EventLevel.INFO)
+        _explain(write, reason, outcome.detail, outcome.evidence, now, level=EventLevel.INFO)
         gives_up_at = _gives_up_at(workflow, row, outcome.patience, now)
         # Whoever runs out of patience looks once more, and gives up then.
         look_at = min(now + recheck, gives_up_at or datetime.max.replace(tzinfo=now.tzinfo))
-        job.change(
+        write.end(
+            now,
             gives_up_at=gives_up_at,
             state=JobState.WAITING,
+            turn=Turn.NONE,
             lease_until=None,
             holder="",
             woken_at=None,
@@ -215,23 +263,26 @@ def step_failed(
     lease: Lease, row: JobStep, failure: Failure, *, attempt: int, retry_in: timedelta | None, now: datetime
 ) -> None:
     """Write down a failed try: the job is due again after ``retry_in``, or fails for good when that is ``None``."""
-    with fenced(lease) as (job, store):
+    with writing(lease) as write:
         overdue = row.deadline_at is not None and now >= row.deadline_at
-        gives_up = not WORKFLOWS[JobKind(job.kind)].never_gives_up
+        gives_up = not WORKFLOWS[JobKind(write.job.kind)].never_gives_up
         if retry_in is not None and overdue and gives_up and not failure.is_outage:
-            _time_out(job, store, row, failure.reason, failure.detail, failure.evidence, now)
+            _time_out(write, row, failure.reason, failure.detail, failure.evidence, now)
             return
         if retry_in is None:
-            _fail(job, store, row, failure.reason, failure.detail, failure.evidence, now)
+            _fail(write, row, failure.reason, failure.detail, failure.evidence, now)
             return
         # The time that an outage takes is not the step's: its deadline starts anew when the part is back.
+        ends_at = row.deadline_at
         deadline = {"deadline_at": None} if failure.is_outage else {}
-        _write_step(row, StepState.WAITING, failure.detail, **deadline)
-        _explain(job, store, failure.reason, failure.detail, failure.evidence, now, level=EventLevel.WARNING)
-        job.change(
+        write.step(row, StepState.WAITING, detail=redact(failure.detail), **deadline)
+        _explain(write, failure.reason, failure.detail, failure.evidence, now, level=EventLevel.WARNING)
+        write.end(
+            now,
             state=JobState.QUEUED,
+            turn=Turn.NONE,
             attempt=min(attempt, _MOST_ATTEMPTS),
-            gives_up_at=None if failure.is_outage or not gives_up else row.deadline_at,
+            gives_up_at=None if failure.is_outage or not gives_up else ends_at,
             lease_until=None,
             holder="",
             due_at=now + retry_in,
@@ -257,10 +308,10 @@ def let_go(lease: Lease, *, now: datetime) -> UUID | None:
 
 def hand_over(lease: Lease, *, now: datetime) -> None:
     """Let the job go in the middle, because its worker ends: it is due now, and its next holder goes on."""
-    with fenced(lease) as (job, store):
-        job.steps.filter(state=StepState.RUNNING).update(state=StepState.PENDING)
-        job.change(state=JobState.QUEUED, lease_until=None, holder="", due_at=now, rung_at=now)
-        timeline.tell(store, job, now, EventLevel.INFO, "JOB_HANDED_OVER", "The worker ended; another one goes on")
+    with writing(lease) as write:
+        write.job.steps.filter(state=StepState.RUNNING).update(state=StepState.PENDING)
+        write.tell(now, EventLevel.INFO, "JOB_HANDED_OVER", "The worker ended; another one goes on")
+        write.end(now, state=JobState.QUEUED, lease_until=None, holder="", due_at=now, rung_at=now)
 
 
 def supersede(job: Job, *, now: datetime, state: JobState = JobState.SUPERSEDED) -> datetime:
@@ -306,17 +357,16 @@ def _gives_up_at(workflow: Workflow, row: JobStep, patience: timedelta | None, n
 
 
 def _time_out(
-    job: Job, store: Store, row: JobStep, cause: Reason, detail: str, evidence: Sequence[Evidence], now: datetime
+    write: Write, row: JobStep, cause: Reason, detail: str, evidence: Sequence[Evidence], now: datetime
 ) -> None:
     """Fail a job whose step took too long, with what it lacked at the end as the cause."""
     late = replace(REASONS["DEADLINE_EXCEEDED"], hint=f"{cause.hint} Then retry.")
     at_the_end = f"{row.title}, at the end: {cause.sentence} {detail}"
-    _fail(job, store, row, late, at_the_end, evidence, now, cause=cause.code)
+    _fail(write, row, late, at_the_end, evidence, now, cause=cause.code)
 
 
 def _fail(
-    job: Job,
-    store: Store,
+    write: Write,
     row: JobStep,
     reason: Reason,
     detail: str,
@@ -325,39 +375,26 @@ def _fail(
     *,
     cause: str = "",
 ) -> None:
-    _write_step(row, StepState.FAILED, detail, finished_at=now)
-    _explain(job, store, reason, detail, evidence, now, level=EventLevel.ERROR)
-    job.change(state=JobState.FAILED, cause=cause, gives_up_at=None, finished_at=now, lease_until=None, holder="")
-    status = WORKFLOWS[JobKind(job.kind)].fails_as
+    job, store = write.job, write.store
+    write.step(row, StepState.FAILED, detail=redact(detail), finished_at=now)
+    _explain(write, reason, detail, evidence, now, level=EventLevel.ERROR)
+    status, before = WORKFLOWS[JobKind(job.kind)].fails_as, store.status
     if status:
-        before = store.status
-        store.move_to(status, at=now)
+        of_store, write.of_store = write.of_store, {}
+        store.move_to(status, at=now, **of_store)
+    write.end(now, state=JobState.FAILED, cause=cause, gives_up_at=None, finished_at=now, lease_until=None, holder="")
+    if status:
         timeline.audit_status(store, before, now)
 
 
-def _write_step(row: JobStep, state: StepState, detail: str, **fields: Any) -> None:
-    JobStep.objects.filter(pk=row.pk).update(state=state, detail=redact(detail), **fields)
-
-
 def _explain(
-    job: Job,
-    store: Store,
-    reason: Reason,
-    detail: str,
-    evidence: Sequence[Evidence],
-    now: datetime,
-    *,
-    level: EventLevel,
+    write: Write, reason: Reason, detail: str, evidence: Sequence[Evidence], now: datetime, *, level: EventLevel
 ) -> None:
-    told = timeline.told(reason, detail)
+    """Let job and store say ``reason``, and the timeline where that is new."""
+    job, told = write.job, timeline.told(reason, detail)
     since = job.reason_since
     if job.reason != reason.code:
         since = now
-        timeline.tell(store, job, now, level, reason.code, told["message"])
-    job.change(evidence=[one.as_row() for one in evidence], reason_since=since or now, cause="", **told)
-    _tell_store(store, now, **told)
-
-
-def _tell_store(store: Store, now: datetime, **fields: Any) -> None:
-    if any(getattr(store, name) != value for name, value in fields.items()):
-        store.change(updated_at=now, **fields)  # unchanged news are no new version: nobody's If-Match grows stale
+        write.tell(now, level, reason.code, told["message"])
+    write.of_job |= {"evidence": [one.as_row() for one in evidence], "reason_since": since or now, "cause": "", **told}
+    write.of_store |= told

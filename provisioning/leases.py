@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Self
 from uuid import UUID, uuid4
@@ -16,6 +16,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from provisioning.models import Job, JobState, Served, Turn
+from provisioning.notes import Notes
 from provisioning.outcomes import LostLeaseError
 from stores.models import Store
 
@@ -29,12 +30,16 @@ _LOOK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on one job until it ends or is lost. ``fence`` is the claim's number."""
+    """The right to work on one job until it ends or is lost. ``fence`` is the claim's number.
+
+    ``notes`` are what its holder has not written down yet.
+    """
 
     job_id: UUID
     store_id: UUID
     fence: int
     time: timedelta
+    notes: Notes = field(default_factory=Notes, compare=False, repr=False)
 
 
 def claim(job_id: UUID, *, holder: str, lease_time: timedelta, now: datetime) -> Lease | None:
@@ -60,9 +65,10 @@ def claim(job_id: UUID, *, holder: str, lease_time: timedelta, now: datetime) ->
     if told is None:
         return None
     store_id, fence, team = told
-    Served.objects.bulk_create(
-        [Served(team_id=team, at=now)], update_conflicts=True, unique_fields=["team"], update_fields=["at"]
-    )
+    if not Served.objects.filter(team=team).update(at=now):
+        Served.objects.bulk_create(
+            [Served(team_id=team, at=now)], update_conflicts=True, unique_fields=["team"], update_fields=["at"]
+        )
     return Lease(job_id, store_id, fence, lease_time)
 
 
@@ -91,11 +97,15 @@ def extend(lease: Lease, *, now: datetime) -> bool:
 
 
 class Heartbeat:
-    """Keeps a lease alive from a thread of its own while a long call runs, and tells when it is lost."""
+    """Keeps a lease alive from a thread of its own while a long call runs, and tells when it is lost.
 
-    def __init__(self, lease: Lease, clock: Clock) -> None:
+    ``prolong`` is how: it returns whether the lease still holds.
+    """
+
+    def __init__(self, lease: Lease, clock: Clock, prolong: Callable[..., bool] = extend) -> None:
         self._lease = lease
         self._clock = clock
+        self._prolong = prolong
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
@@ -118,7 +128,7 @@ class Heartbeat:
             while not self._stop.wait(_LOOK_SECONDS):
                 try:
                     now = self._clock()
-                    if not extend(self._lease, now=now):
+                    if not self._prolong(self._lease, now=now):
                         self._lost.set()
                         return
                     held_until = now + self._lease.time

@@ -12,11 +12,15 @@ from stores.reasons import REASONS, Reason
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The step's wish holds. ``store`` and ``placement`` are fields to write together with that fact."""
+    """The step's wish holds. ``store`` and ``placement`` are fields to write together with that fact.
+
+    ``applied``: objects were made or changed just now, so that the cluster will report what becomes of them.
+    """
 
     detail: str
     store: dict[str, Any] = field(default_factory=dict)
     placement: dict[str, Any] = field(default_factory=dict)
+    applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -17,18 +16,15 @@ from provisioning.adapters.kubernetes_errors import KubernetesError
 from provisioning.clients import ClusterClients
 from provisioning.engines import all_engines
 from provisioning.engines.base import CREDENTIALS_SECRET, ProbeReport, ProbeSite
-from provisioning.leases import Clock, Lease, fenced
+from provisioning.leases import Clock
 from provisioning.models import Cluster, Placement, ProbeRun
+from provisioning.probe_runs import AFTER_FAILURE, Placed, period_of, record
 from provisioning.workflows.diagnosis import Finding
 from stores.models import StoreStatus
 
 log = structlog.get_logger(__name__)
 
 _PROBED: Final = (StoreStatus.READY, StoreStatus.DEGRADED)
-#: How often a store is probed whose plan does not say.
-_PERIOD: Final = timedelta(hours=1)
-#: How soon a store is probed again that failed, so that it is well again soon after its cause is gone.
-_AFTER_FAILURE: Final = timedelta(minutes=1)
 #: How long a probe may hold its slot: longer than any probe takes, so that only a dead worker's slot runs out.
 _SLOT: Final = timedelta(minutes=3)
 
@@ -67,11 +63,11 @@ class Prober:
             # The cluster's trouble is not the store's: shoppers may still be served.
             log.warning("probe_impossible", store_id=str(store_id), error=str(error))
             report = None
-        free = {"probing_until": None, "probe_due_at": self.clock() + _AFTER_FAILURE}
+        free = {"probing_until": None, "probe_due_at": self.clock() + AFTER_FAILURE}
         mine = Placement.objects.filter(store_id=store_id, probing_until=until, store__status__in=_PROBED)
         if not mine.update(**free) or report is None:
             return  # a job works on the store by now, and places its own order
-        record(store_id, report, job_id=None, clock=self.clock)
+        record(placement.store, Placed(report, self.clock()), job_id=None)
         self._draw_conclusions(store_id, report)
 
     def _place_order(self, placement: Placement) -> ProbeReport | None:
@@ -95,44 +91,6 @@ class Prober:
             upkeep.note_health(store_id, finding, now=self.clock(), grace=timedelta(), repair=False)
         elif Placement.objects.filter(store_id=store_id, store__status=StoreStatus.DEGRADED).exists():
             doorbell.ring_for_inspection(store_id)  # it alone knows whether anything else is wrong
-
-
-def record_by(lease: Lease, report: ProbeReport, *, clock: Clock) -> None:
-    """Write down the test order of a job's step.
-
-    Raises:
-        LostLeaseError: The job is somebody else's by now, who places an order of their own.
-    """
-    with fenced(lease) as (job, store):
-        record(store.pk, report, job_id=job.pk, clock=clock)
-
-
-def record(store_id: UUID, report: ProbeReport, *, job_id: UUID | None, clock: Clock) -> None:
-    """Write down a test order, and when the next one is due."""
-    now, failure = clock(), report.failure
-    ProbeRun.objects.create(
-        store_id=store_id,
-        job_id=job_id,
-        at=now,
-        is_good=report.is_good,
-        reason=failure.reason if failure else "",
-        summary=report.summary,
-        seconds=report.seconds,
-        legs=report.as_json(),
-    )
-    place = Placement.objects.select_related("store__plan").get(store_id=store_id)
-    period = period_of(place.store.plan.spec)
-    wait = period if failure is None or period is None else min(period, _AFTER_FAILURE)
-    due_at = now + wait * random.uniform(0.8, 1.2) if wait else None  # noqa: S311 (spreads load, protects nothing)
-    Placement.objects.filter(pk=place.pk).update(probe_due_at=due_at)
-
-
-def period_of(spec: Mapping[str, Any]) -> timedelta | None:
-    """Return how often a store of a plan is probed, ``None`` for never."""
-    given = spec.get("probe_every_seconds")
-    if given is None:
-        return _PERIOD
-    return timedelta(seconds=given) if given > 0 else None
 
 
 def standing_failure(placement: Placement) -> Finding | None:

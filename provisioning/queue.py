@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, Value, When
 
 from provisioning.models import REMOVALS, Cluster, Job, JobState, Turn
@@ -37,13 +38,50 @@ class Place:
     ready_at: datetime | None
 
 
+#: The due job whose turn it is: :func:`takeable` in the order of ``_ranked``, then by how many jobs of the team are at
+#: work, and when it was served last. Asked for at each turn of each worker, and by one statement of a third the cost.
+_NEXT_JOB: Final = """
+with busy as (
+    select store.team_id as team, count(*) as jobs
+    from provisioning_job job join stores_store store on store.id = job.store_id
+    where job.state = 'running' and job.lease_until > %(now)s
+    group by store.team_id
+), runs_of_helm as (
+    select cluster.id as cluster, cluster.helm_at_most, count(*) as runs
+    from provisioning_job job
+    join provisioning_placement placement on placement.store_id = job.store_id
+    join provisioning_cluster cluster on cluster.id = placement.cluster_id
+    where job.turn = 'held' and job.state = 'running' and job.lease_until > %(now)s
+    group by cluster.id
+)
+select job.id
+from provisioning_job job
+join stores_store store on store.id = job.store_id
+left join provisioning_placement placement on placement.store_id = store.id
+left join provisioning_served served on served.team_id = store.team_id
+left join busy on busy.team = store.team_id
+where job.state in ('queued', 'running', 'waiting')
+    and (job.lease_until is null or job.lease_until <= %(now)s)
+    and job.due_at <= %(now)s
+    and (
+        job.turn <> 'wanted'
+        or placement.cluster_id is null
+        or placement.cluster_id not in (select cluster from runs_of_helm where runs >= helm_at_most)
+    )
+    and job.id <> all(%(but_not)s)
+order by
+    case when job.kind in ('uninstall', 'cleanup') then 0 when job.state = 'waiting' then 1 else 2 end,
+    coalesce(busy.jobs, 0), served.at nulls first, job.due_at, job.created_at
+limit 1
+"""
+
+
 def next_job(*, now: datetime, but_not: Collection[UUID] = ()) -> UUID | None:
     """Return the due job whose turn it is, or ``None``."""
-    busy = [When(store__team=team, then=Value(count)) for team, count in _busy_teams(now).items()]
-    at_work = [Case(*busy, default=Value(0), output_field=IntegerField())] if busy else []
-    served = F("store__team__served__at").asc(nulls_first=True)
-    turn = _ranked(takeable(now)).exclude(pk__in=but_not).order_by("rank", *at_work, served, "due_at", "created_at")
-    return turn.values_list("pk", flat=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_JOB, {"now": now, "but_not": list(but_not)})
+        found = cursor.fetchone()
+    return found[0] if found else None
 
 
 def takeable(now: datetime) -> QuerySet[Job, Any]:

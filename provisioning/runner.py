@@ -6,23 +6,24 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Final
 from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
 
-from provisioning import bookkeeping, doorbell, probes, queue, rooms
+from provisioning import bookkeeping, doorbell, queue, rooms, writing
 from provisioning.adapters.helm import HelmKilledError
-from provisioning.bookkeeping import Idle
+from provisioning.bookkeeping import Begun, Idle
 from provisioning.clients import ClusterClients
 from provisioning.ending import Ending
 from provisioning.engines import all_engines
+from provisioning.engines.base import ProbeReport
 from provisioning.failures import Failure, explain
 from provisioning.leases import Clock, Heartbeat, Lease, claim
 from provisioning.models import Cluster, Job, JobKind, JobStep, Placement, Room
 from provisioning.outcomes import Done, LostLeaseError, Outcome
+from provisioning.probe_runs import Placed
 from provisioning.retry import delay, recheck
 from provisioning.workflows import WORKFLOWS, Step, StepContext, Workflow
 
@@ -34,7 +35,7 @@ _ROUND: Final = timedelta(seconds=8)
 log = structlog.get_logger(__name__)
 
 #: What there is to do next: a job's step, nothing because of :class:`Idle`, or nothing because the job was let go.
-Begun = tuple[Job, JobStep] | Idle | None
+Next = Begun | Idle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +95,36 @@ class Runner:
             if not rooms.find_room(lease, now=self.clock()):
                 return
             placement = self._placement(lease)
-        begun: Begun = bookkeeping.begin_step(lease, now=self.clock())
-        while begun is not None:
-            if isinstance(begun, Idle):
-                return
-            if self.ending.has_begun:
-                self._hand_over(lease)
-                return
-            job, row = begun
-            placement.store = job.store
-            step = WORKFLOWS[JobKind(job.kind)].step(row.name)
-            try:
-                begun = self._do(lease, job, row, step, placement)
-            finally:
-                if step.runs_helm:
-                    self._give_turn_on(placement.cluster)
+        begun: Next = bookkeeping.begin_step(lease, now=self.clock())
+        if not isinstance(begun, Begun):
+            return
+        has_turn = False
+        try:
+            with Heartbeat(lease, self.clock, writing.keep) as heartbeat:
+                while isinstance(begun, Begun):
+                    if self.ending.has_begun:
+                        self._hand_over(lease)
+                        return
+                    job, row = begun
+                    placement.store = job.store
+                    step = WORKFLOWS[JobKind(job.kind)].step(row.name)
+                    has_turn = has_turn or step.runs_helm
+                    begun = self._do(lease, job, row, step, placement, heartbeat)
+                    if has_turn and not lease.notes.finished:
+                        has_turn = False
+                        self._give_turn_on(placement.cluster)
+        finally:
+            if has_turn:
+                self._give_turn_on(placement.cluster)
 
     def _placement(self, lease: Lease) -> Placement:
         return Placement.objects.select_related("cluster").get(store_id=lease.store_id)
 
-    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement) -> Begun:
+    def _do(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement, heartbeat: Heartbeat) -> Next:
         """Do one step. Returns the next one, begun, or ``None`` when the job was let go."""
         workflow = WORKFLOWS[JobKind(job.kind)]
         try:
-            outcome = self._run(lease, job, row, step, placement)
+            outcome = self._run(lease, job, row, step, placement, heartbeat)
         except (LostLeaseError, DatabaseError):
             raise  # the database is the truth: without it nothing can be written down, and the lease will expire
         except HelmKilledError:
@@ -137,29 +144,34 @@ class Runner:
             doorbell.ring(job.pk)
         return None
 
-    def _run(self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement) -> Outcome:
-        clients = self.clients(placement.cluster)
-        with Heartbeat(lease, self.clock) as heartbeat:
-            now = self.clock()
-            outcome = step.run(
-                StepContext(
-                    store=placement.store,
-                    placement=placement,
-                    engine=all_engines()[placement.store.engine],
-                    kubernetes=clients.kubernetes,
-                    helm=clients.helm,
-                    shop=clients.shop,
-                    credentials=clients.credentials,
-                    step_started_at=row.started_at or now,
-                    now=now,
-                    record_probe=partial(probes.record_by, lease, clock=self.clock),
-                    cancelled=lambda: heartbeat.is_lost() or self.ending.is_over(),
-                    tries=row.tries,
-                    attempt=job.attempt,
-                    reason=job.reason,
-                    reason_since=job.reason_since,
-                )
+    def _run(
+        self, lease: Lease, job: Job, row: JobStep, step: Step, placement: Placement, heartbeat: Heartbeat
+    ) -> Outcome:
+        clients, now, finished = self.clients(placement.cluster), self.clock(), lease.notes.finished
+
+        def note_probe(report: ProbeReport) -> None:
+            with lease.notes.lock:
+                lease.notes.probe = Placed(report, self.clock())
+
+        outcome = step.run(
+            StepContext(
+                store=placement.store,
+                placement=placement,
+                engine=all_engines()[placement.store.engine],
+                kubernetes=clients.kubernetes,
+                helm=clients.helm,
+                shop=clients.shop,
+                credentials=clients.credentials,
+                step_started_at=row.started_at or now,
+                now=now,
+                note_probe=note_probe,
+                cancelled=lambda: heartbeat.is_lost() or self.ending.is_over(),
+                has_just_applied=any(one.outcome.applied for one in finished[-1:]),
+                attempt=job.attempt,
+                reason=job.reason,
+                reason_since=job.reason_since,
             )
+        )
         if heartbeat.is_lost():
             raise LostLeaseError
         return outcome

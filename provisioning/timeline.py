@@ -22,7 +22,12 @@ def told(reason: Reason, detail: str = "") -> dict[str, str]:
 
 def tell(store: Store, job: Job | None, now: datetime, level: EventLevel, code: str, message: str) -> None:
     """Write an event into the store's timeline. ``message`` is for people; redact it before."""
-    Event.objects.create(store=store, job=job, at=now, level=level, code=code, message=message)
+    line(store, job, now, level, code, message).save()
+
+
+def line(store: Store, job: Job | None, now: datetime, level: EventLevel, code: str, message: str) -> Event:
+    """Return an event of the store's timeline, to be written with others."""
+    return Event(store=store, job=job, at=now, level=level, code=code, message=message)
 
 
 def audit_status(store: Store, before: str, now: datetime) -> None:

@@ -33,10 +33,10 @@ class StepContext:
     credentials: CredentialStore
     step_started_at: datetime
     now: datetime
-    #: Writes down what came of a test order, whatever becomes of the step.
-    record_probe: Callable[[ProbeReport], None]
-    #: How often the step was begun, this time included.
-    tries: int
+    #: Notes what came of a test order: it is written down, whatever becomes of the step.
+    note_probe: Callable[[ProbeReport], None]
+    #: Whether the step before, done just now by the same worker, has applied objects.
+    has_just_applied: bool
     #: Failed tries of the step so far; its reason, and since when it has been that.
     attempt: int
     reason: str
@@ -90,6 +90,8 @@ class Step:
 
     ``runs_helm`` marks a step that takes one of its cluster's turns: only so many Helm programs run at once.
     ``is_start`` marks a wait for containers, which may take what the plan gives a store for becoming ready.
+    ``joins`` marks a step that may begin before it is written down that the one before it has ended, because it does no
+    harm to a store whose job was ended meanwhile: the two are then written down together.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Step:
     run: Callable[[StepContext], Outcome]
     runs_helm: bool = False
     is_start: bool = False
+    joins: bool = False
 
     def limit(self, plan: Mapping[str, Any]) -> timedelta:
         """Return how long the step may take until its job gives up, waiting included.

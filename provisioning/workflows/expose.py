@@ -68,5 +68,5 @@ def _found(context: StepContext, url: str, *, node_port: int | None) -> Done:
     )
 
 
-DISCOVER_ADDRESS: Final = Step("address", "Find the address", discover_address)
-CHECK_STOREFRONT: Final = Step("storefront", "Check the storefront", check_storefront, is_start=True)
+DISCOVER_ADDRESS: Final = Step("address", "Find the address", discover_address, joins=True)
+CHECK_STOREFRONT: Final = Step("storefront", "Check the storefront", check_storefront, is_start=True, joins=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from provisioning.adapters.kubernetes import Kubernetes, Namespace
@@ -13,9 +12,6 @@ from provisioning.outcomes import Done, Outcome, StepFailedError, Wait
 from provisioning.workflows.base import OWNER_LABEL, Step, StepContext
 from provisioning.workflows.boundary import boundary
 from provisioning.workflows.diagnosis import QUIET_START, Finding, all_ready, diagnose, explain_by_log, workload_names
-
-#: How long the cluster has for its first moves with what Helm has just made: before, there is nothing to see.
-_FIRST_MOVES: Final = timedelta(seconds=5)
 
 
 def prepare_namespace(context: StepContext) -> Outcome:
@@ -49,9 +45,9 @@ def create_credentials(context: StepContext) -> Outcome:
 
 def wait_for_workloads(context: StepContext) -> Outcome:
     """See whether everything of the release runs and the set-up has completed; say what is missing if not."""
-    if context.tries == 1 and not context.placement.workloads:
-        # What goes wrong at once is reported by the cluster, and what runs at once as well.
-        return Wait("STARTING", "the cluster makes what the chart asks for", recheck=_FIRST_MOVES)
+    if context.has_just_applied and not context.placement.workloads:
+        # What goes wrong is reported by the cluster, and what runs as well: there is nothing to be seen yet.
+        return Wait("STARTING", "the cluster makes what the chart asks for", recheck=QUIET_START)
     workloads = context.kubernetes.workloads(context.namespace)
     waited = context.now - context.step_started_at
     finding = None
@@ -120,5 +116,5 @@ def release_order(context: StepContext) -> ReleaseOrder:
 
 
 PREPARE_NAMESPACE: Final = Step("namespace", "Prepare the namespace", prepare_namespace)
-CREATE_CREDENTIALS: Final = Step("credentials", "Create the credentials", create_credentials)
-WAIT_FOR_WORKLOADS: Final = Step("workloads", "Wait for the workloads", wait_for_workloads, is_start=True)
+CREATE_CREDENTIALS: Final = Step("credentials", "Create the credentials", create_credentials, joins=True)
+WAIT_FOR_WORKLOADS: Final = Step("workloads", "Wait for the workloads", wait_for_workloads, is_start=True, joins=True)

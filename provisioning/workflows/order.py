@@ -26,7 +26,7 @@ def place_order(context: StepContext) -> Outcome:
             currency=context.store.currency,
         )
     )
-    context.record_probe(report)
+    context.note_probe(report)
     failure = report.failure
     if failure is None:
         return Done(report.summary)
@@ -36,4 +36,4 @@ def place_order(context: StepContext) -> Outcome:
     return Wait(failure.reason, report.summary, recheck=_RECHECK)
 
 
-PLACE_ORDER: Final = Step("order", "Place a test order", place_order)
+PLACE_ORDER: Final = Step("order", "Place a test order", place_order, joins=True)

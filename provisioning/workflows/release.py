@@ -56,7 +56,7 @@ def apply_release(context: StepContext) -> Outcome:
     notes = [*_unlocked(cut_off), *(f"{name} runs again" for name in failed), note]
     if repaired:
         notes.append(f"repaired {', '.join(one.object for one in repaired)}")
-    return Done(", ".join([f"release {release}", f"revision {done.revision}", *filter(None, notes)]))
+    return Done(", ".join([f"release {release}", f"revision {done.revision}", *filter(None, notes)]), applied=True)
 
 
 def _see_that_it_is_recorded(context: StepContext, done: Release) -> None:

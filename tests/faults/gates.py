@@ -17,7 +17,7 @@ from django.db import DatabaseError, connection
 from django.utils import timezone
 
 from provisioning import bookkeeping
-from provisioning.bookkeeping import Idle
+from provisioning.bookkeeping import Begun, Idle
 from provisioning.leases import Lease, extend
 from provisioning.models import Job, JobStep
 from provisioning.outcomes import Done
@@ -94,15 +94,15 @@ def _install(gates: Gates) -> None:
         kind = Job.objects.values_list("kind", flat=True).get(pk=lease.job_id)
         gates.wait(str(lease.store_id), f"{kind}.{step}.{moment}", _Alive(lease))
 
-    def stop(lease: Lease, begun: tuple[Job, JobStep] | Idle) -> tuple[Job, JobStep] | Idle:
+    def stop(lease: Lease, begun: Begun | Idle) -> Begun | Idle:
         if not isinstance(begun, Idle):
             stop_at(lease, begun[1].name, "begun")
         return begun
 
-    def begin_and_stop(lease: Lease, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+    def begin_and_stop(lease: Lease, *, now: datetime) -> Begun | Idle:
         return stop(lease, begin(lease, now=now))
 
-    def stop_and_write(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> tuple[Job, JobStep] | Idle:
+    def stop_and_write(lease: Lease, row: JobStep, outcome: Done, *, now: datetime) -> Begun | Idle:
         stop_at(lease, row.name, "made")
         return stop(lease, done(lease, row, outcome, now=now))
 

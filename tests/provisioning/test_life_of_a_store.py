@@ -21,8 +21,9 @@ from django.utils import timezone
 from provisioning import clients, services
 from provisioning.adapters.kubernetes import Kubernetes
 from provisioning.engines.base import CREDENTIALS_SECRET
-from provisioning.models import Cluster, Event, EventLevel, Job, JobKind, JobState, Placement
+from provisioning.models import Cluster, Event, EventLevel, Job, JobKind, JobState, Placement, StepState
 from provisioning.services import StoreWish
+from provisioning.workflows.diagnosis import QUIET_START, all_ready
 from stores.audit import PLATFORM
 from stores.models import AuditEntry, Store, StoreStatus
 from stores.teams import Team
@@ -85,7 +86,7 @@ def test_a_store_becomes_ready_and_a_delete_leaves_nothing(cluster: Cluster, dev
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_helm_has_just_made_is_left_alone_for_its_first_seconds_instead_of_called_trouble(
+def test_what_helm_has_just_made_is_left_alone_until_it_is_reported_instead_of_called_trouble(
     cluster: Cluster,
 ) -> None:
     store = order()
@@ -95,9 +96,27 @@ def test_what_helm_has_just_made_is_left_alone_for_its_first_seconds_instead_of_
 
     job.refresh_from_db()
     assert (job.state, job.reason) == (JobState.WAITING, "STARTING")
-    assert timezone.now() < job.due_at < timezone.now() + timedelta(seconds=10)
+    assert timezone.now() < job.due_at < timezone.now() + 2 * QUIET_START
     told = Event.objects.filter(store=store).exclude(level=EventLevel.INFO)
     assert list(told.values_list("code", flat=True)) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_worker_that_died_has_installed_is_looked_at_at_once_for_it_may_have_nothing_to_report_any_more(
+    cluster: Cluster,
+) -> None:
+    store = order()
+    job = Job.objects.get(store=store)
+    a_worker().advance(job.pk)
+    kubernetes, namespace = kubernetes_of(cluster), store.placement.namespace
+    eventually(lambda: all_ready(kubernetes.workloads(namespace)), what="running pods")
+    job.steps.filter(name="workloads").update(state=StepState.PENDING, tries=0)
+    job.steps.filter(name="release").update(state=StepState.RUNNING)
+    Job.objects.filter(pk=job.pk).update(due_at=timezone.now())
+
+    a_worker().advance(job.pk)
+
+    assert job.steps.get(name="workloads").state == StepState.DONE
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from devstack import shop as stand_in
 from devstack.cluster import DevCluster
 from django.utils import timezone
 
-from provisioning import clients, doorbell, inspection, probes
+from provisioning import clients, doorbell, inspection, probe_runs, probes
 from provisioning.adapters.shop import ShopClient
 from provisioning.engines.base import CREDENTIALS_SECRET
 from provisioning.inspection import Inspector
@@ -248,7 +248,7 @@ def test_how_often_a_store_is_tried_is_its_plans_choice(given: int | None, perio
     Plan.objects.filter(pk="small").update(spec=spec if given is None else {**spec, "probe_every_seconds": given})
     store = make_store(status=StoreStatus.READY)
 
-    assert probes.period_of(Plan.objects.get(pk="small").spec) == period
+    assert probe_runs.period_of(Plan.objects.get(pk="small").spec) == period
     assert probes.ring_for_due(now=NOON, at_once=4) == (0 if given == 0 else 1)
     assert inspection.ring_for_due(now=NOON, period=HOUR, at_most=9) == 1
     assert store.status == StoreStatus.READY

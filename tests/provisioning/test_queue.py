@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 
 from provisioning import bookkeeping, leases, queue, sweeper
-from provisioning.bookkeeping import Idle
+from provisioning.bookkeeping import Begun, Idle
 from provisioning.leases import Lease
-from provisioning.models import Cluster, Job, JobKind, JobState
-from provisioning.outcomes import Done
+from provisioning.models import Cluster, Job, JobKind, JobState, JobStep
+from provisioning.outcomes import Done, Wait
 from stores.models import Store
 from tests.conftest import NOON
 from tests.factories import make_cluster, make_job, make_store, make_team
@@ -101,6 +101,13 @@ def begin_helm(job: Job) -> tuple[Lease, object]:
     return lease, bookkeeping.begin_step(lease, now=NOON)
 
 
+def install_and_wait(lease: Lease, row: JobStep) -> None:
+    """End the step that runs Helm, and wait for the pods."""
+    begun = bookkeeping.step_done(lease, row, Done("installed"), now=NOON)
+    assert isinstance(begun, Begun)
+    bookkeeping.step_waits(lease, begun.row, Wait("STARTING", "pods start"), recheck=timedelta(minutes=1), now=NOON)
+
+
 @pytest.fixture
 def narrow() -> Cluster:
     """A cluster with one Helm run at a time."""
@@ -126,7 +133,7 @@ def test_a_job_that_finds_no_free_helm_run_says_so_holds_no_worker_and_is_left_o
     assert queue.next_for_a_turn(narrow) == second.pk
     assert second.pk not in [job.pk for job in queue.takeable(NOON)]
 
-    bookkeeping.step_done(lease, begun[1], Done("installed"), now=NOON)
+    install_and_wait(lease, begun[1])
 
     assert queue.next_job(now=NOON) == second.pk
     _, begun_at_last = begin_helm(second)
@@ -154,7 +161,7 @@ def test_a_delete_takes_the_free_helm_run_before_an_install(narrow: Cluster) -> 
     removal = make_job(make_store(cluster=narrow), JobKind.UNINSTALL)
     assert isinstance(begun, tuple)
 
-    bookkeeping.step_done(lease, begun[1], Done("installed"), now=NOON)
+    install_and_wait(lease, begun[1])
 
     assert queue.next_job(now=NOON) == removal.pk
 
