@@ -43,7 +43,12 @@ def test_what_a_store_costs_beyond_bare_helm_counts_all_processes_and_their_helm
     told = burst.against_bare(measured, ready_after=65)
 
     assert told == pytest.approx(
-        {"burst_ratio": 1.2, "burst_ready_ratio": 1.1, "platform_cpu_ratio": 0.5, "beyond_bare_cpu_ratio": 0.1}
+        {
+            "burst_ratio": 1.2,
+            "burst_ready_ratio": 1.1,
+            "platform_to_bare_helm_cpu_ratio": 0.5,
+            "beyond_bare_cpu_ratio": 0.1,
+        }
     )
 
 

@@ -1,7 +1,7 @@
 """Holds a worker at the boundaries of a store's steps, as long as a file says so. Workers on trial import it.
 
-A step is ``begun`` once that is written down, before its first outside call; it is ``made`` once its calls are
-answered, before that is written down.
+A step is ``begun`` before its first outside call, once that is written down or it has joined the step before; it is
+``made`` once its calls are answered, before that is written down.
 """
 
 from __future__ import annotations
