@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
@@ -47,6 +48,11 @@ ANSWERS: Final[Mapping[str, tuple[type[Exception], ...]]] = MappingProxyType({"v
 SHOP: Final = "storefront:"
 #: Breakers of so many parts are kept by a process; the least used one is forgotten first.
 _KEPT: Final = 2048
+
+#: The thread that writes down what moved. Nobody else may: who moves a breaker holds its lock, and may just be asking
+#: Vault for the login of a new connection to the database, which every other new connection waits for.
+_notes: Final = ThreadPoolExecutor(1, "outages")
+_NOTED_WITHIN: Final = timedelta(seconds=10)
 
 _breakers: Final[LRUCache[str, Breaker]] = LRUCache(_KEPT)
 _lock: Final = threading.Lock()
@@ -120,24 +126,32 @@ def _of(name: str) -> Breaker:
 
 def _moved(name: str, state: str) -> None:
     log.warning("breaker_moved", part=name, state=state)
-    if not name.startswith(SHOP):  # what is wrong with one shop is on the page of its store
-        at = timezone.now()
-        if connection.in_atomic_block:
-            transaction.on_commit(lambda: _note(name, state, at))
-        else:
-            _note(name, state, at)
+    if name.startswith(SHOP):
+        return  # what is wrong with one shop is on the page of its store
+    at = timezone.now()
+    if connection.in_atomic_block:
+        transaction.on_commit(lambda: _note(name, state, at))
+        return
+    try:
+        _notes.submit(_note_apart, name, state, at)
+    except RuntimeError:  # the process ends
+        log.warning("outage_not_recorded", part=name, state=state)
 
 
 def _note(name: str, state: str, at: datetime) -> None:
-    had_a_connection = connection.connection is not None
     try:
-        outages.note_move(name, state, at=at)
+        with time_limit.within(_NOTED_WITHIN):
+            outages.note_move(name, state, at=at)
     except (Error, PoolTimeout) as error:
         # The database may be what is away; the sweep makes up for an end that nobody wrote down.
         log.warning("outage_not_recorded", part=name, state=state, error=type(error).__name__)
+
+
+def _note_apart(name: str, state: str, at: datetime) -> None:
+    try:
+        _note(name, state, at)
     finally:
-        if not had_a_connection:
-            connection.close()  # a thread that only watches a part would keep it for as long as it lives
+        connection.close()  # the thread would keep it for as long as the process lives
 
 
 def _memory() -> SharedMemory:

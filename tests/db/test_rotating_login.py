@@ -24,6 +24,7 @@ from storeplatform.db import logins
 from storeplatform.db.rotating.base import DatabaseWrapper
 
 from provisioning import clients
+from provisioning.models import Outage
 from tests.vaults import VaultServer
 
 pytestmark = pytest.mark.django_db
@@ -280,6 +281,34 @@ def test_while_vault_is_away_the_login_holds_until_its_end_and_then_the_one_of_t
     world.vault.start()
 
     wait_until(lambda: not falls_back(), timeout=PATIENCE, what="a login of Vault")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_login_that_vault_does_not_give_opens_its_breaker_and_keeps_nobody_waiting(
+    world: World, settings: Settings
+) -> None:
+    settings.BREAKER_FAILURES = 1
+    world.lease("1h", "1h", connections_live=60)
+    world.vault.kill()
+
+    def connect() -> Any:
+        connections["default"] = wrapper = world.connection(pooled=False)
+        try:
+            return one(wrapper, "select session_user")
+        finally:
+            wrapper.close()
+
+    users: list[Any] = []
+    threads = [threading.Thread(target=lambda: users.append(connect()), daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: len(users) == 3, timeout=PATIENCE, what="connections of three threads")
+    finally:
+        world.vault.start()
+
+    assert set(users) == {world.superuser}
+    wait_until(Outage.objects.filter(part="vault").exists, timeout=PATIENCE, what="the outage in the log")
 
 
 def test_a_process_that_ends_gives_its_login_back(world: World) -> None:
