@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Final, Self
 from uuid import UUID, uuid4
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce
 
@@ -26,6 +28,8 @@ Clock = Callable[[], datetime]
 
 #: How often a held job is looked at while a long call runs: this soon a delete stops a running program.
 _LOOK_SECONDS: Final = 1.0
+#: The thread that looks, and its connection to the database, outlive the last such call by so long.
+_REST_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,46 +101,88 @@ def extend(lease: Lease, *, now: datetime) -> bool:
 
 
 class Heartbeat:
-    """Keeps a lease alive from a thread of its own while a long call runs, and tells when it is lost.
+    """Keeps a lease alive while a long call runs, and tells when it is lost.
 
-    ``prolong`` is how: it returns whether the lease still holds.
+    One thread of the process does it for all its leases, by one connection to the database. ``prolong`` is how: it
+    returns whether the lease still holds.
     """
 
     def __init__(self, lease: Lease, clock: Clock, prolong: Callable[..., bool] = extend) -> None:
         self._lease = lease
         self._clock = clock
         self._prolong = prolong
+        self._held_until = clock() + lease.time
         self._lost = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
+        self._beating = threading.Lock()
+        self._has_ended = False
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        _keeper.take(self)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        with self._beating:
+            self._has_ended = True
 
     def is_lost(self) -> bool:
         """Whether somebody else holds the job now."""
         return self._lost.is_set()
 
-    def _beat(self) -> None:
-        held_until = self._clock() + self._lease.time
+    def beat(self) -> bool:
+        """Prolong the lease, unless it is lost or no longer needed; returns whether to go on with that."""
+        with self._beating:
+            if self._has_ended:
+                return False
+            try:
+                now = self._clock()
+                if self._prolong(self._lease, now=now):
+                    self._held_until = now + self._lease.time
+                else:
+                    self._lost.set()
+            except Exception:
+                # Whatever it was: the other leases go on being kept, and this one is tried again while it holds.
+                log.warning("lease_not_extended", job_id=str(self._lease.job_id), exc_info=True)
+                connection.close()
+                if self._clock() >= self._held_until:
+                    self._lost.set()
+            return not self._lost.is_set()
+
+
+class _Keeper:
+    """The thread that lets all heartbeats of this process beat; it ends when there was none for a while."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        #: Each waits for as long as the others: who came first is due first.
+        self._due: deque[tuple[float, Heartbeat]] = deque()
+        self._is_at_work = False
+
+    def take(self, heartbeat: Heartbeat) -> None:
+        """Let ``heartbeat`` beat until it tells not to go on."""
+        with self._changed:
+            self._due.append((time.monotonic() + _LOOK_SECONDS, heartbeat))
+            if not self._is_at_work:
+                self._is_at_work = True
+                threading.Thread(target=self._keep, name="leases", daemon=True).start()
+            self._changed.notify()
+
+    def _keep(self) -> None:
         try:
-            while not self._stop.wait(_LOOK_SECONDS):
-                try:
-                    now = self._clock()
-                    if not self._prolong(self._lease, now=now):
-                        self._lost.set()
-                        return
-                    held_until = now + self._lease.time
-                except DatabaseError:
-                    log.warning("lease_not_extended", job_id=str(self._lease.job_id))
-                    connection.close()
-                    if self._clock() >= held_until:
-                        self._lost.set()
-                        return
+            while heartbeat := self._next():
+                close_old_connections()
+                if heartbeat.beat():
+                    self.take(heartbeat)
         finally:
             connection.close()
+
+    def _next(self) -> Heartbeat | None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._due, _REST_SECONDS):
+                self._is_at_work = False
+                return None
+            at, heartbeat = self._due.popleft()
+        time.sleep(max(0.0, at - time.monotonic()))
+        return heartbeat
+
+
+_keeper: Final = _Keeper()
