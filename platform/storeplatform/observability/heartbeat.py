@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from storeplatform.observability.memory import end_if_too_large
+from storeplatform.observability.stuck import connect_tasks, end_if_stuck
 
 _PERIOD: Final = timedelta(seconds=5)
 _stopped: Final = threading.Event()
@@ -42,7 +43,7 @@ def _keep_beating(process: str, *, until: Callable[[], bool] = lambda: False) ->
 
 
 def _worker_is_ready(**_signal: Any) -> None:
-    _keep_beating("worker", until=end_if_too_large)
+    _keep_beating("worker", until=lambda: end_if_stuck() or end_if_too_large())
 
 
 def _beat_has_begun(**_signal: Any) -> None:
@@ -51,6 +52,7 @@ def _beat_has_begun(**_signal: Any) -> None:
 
 def connect_celery() -> None:
     """Have Celery's worker and beat keep their heartbeat files fresh."""
+    connect_tasks()
     worker_ready.connect(_worker_is_ready)
     beat_init.connect(_beat_has_begun)
     worker_shutdown.connect(lambda **_signal: _stopped.set(), weak=False)

@@ -104,6 +104,9 @@ CELERY_BEAT_SCHEDULE = {
 # --- Outside programs and services ------------------------------------------------------------------------------
 HELM_BINARY = env.str("HELM_BINARY", default="helm")
 HELM_TIMEOUT = seconds("HELM_TIMEOUT", 120)
+TASK_TIME = seconds("TASK_TIME", 900)
+if TASK_TIME <= HELM_TIMEOUT:
+    raise ImproperlyConfigured("TASK_TIME is more than HELM_TIMEOUT: a task may run Helm")
 KUBECONFIG = env.str("KUBECONFIG", default=str(Path.home() / ".kube" / "config"))
 KUBERNETES_TIMEOUT = seconds("KUBERNETES_TIMEOUT", 10)
 CLUSTER_NAME = env.str("CLUSTER_NAME", default="default")
