@@ -31,7 +31,7 @@ from provisioning.models import (
 from provisioning.notes import Finished, Notes
 from provisioning.outcomes import Done, Wait
 from provisioning.workflows import WORKFLOWS, Step, Workflow
-from provisioning.writing import NO_TROUBLE, Write, writing
+from provisioning.writing import ENDED_WELL, NO_TROUBLE, Write, writing
 from stores.models import Store, StoreStatus
 from stores.reasons import REASONS, Reason
 
@@ -133,7 +133,7 @@ def _join(notes: Notes, now: datetime) -> Begun | None:
     if not step.joins:
         return None
     notes.row = row = later.pop(0)
-    for name, value in {"attempt": 0, **NO_TROUBLE}.items():
+    for name, value in ENDED_WELL.items():
         setattr(job, name, value)
     for name, value in notes.finished[-1].outcome.store.items():
         setattr(job.store, name, value)
@@ -165,11 +165,10 @@ def _finish(write: Write, now: datetime) -> None:
         now,
         state=JobState.SUCCEEDED,
         finished_at=now,
-        attempt=0,
         turn=Turn.NONE,
         lease_until=None,
         holder="",
-        **NO_TROUBLE,
+        **ENDED_WELL,
     )
     timeline.audit_status(store, before, now)
     # Helm has just applied the objects: they are compared at once only where a difference was known.
@@ -192,9 +191,8 @@ def _wait_for_turn(write: Write, row: JobStep, now: datetime) -> None:
 
 def wait_for_room(store: Store, job: Job, detail: str, *, now: datetime) -> None:
     """Let an install wait until a cluster has room for its store. Call it with both locked."""
-    sentence = f"{detail[:1].upper()}{detail[1:]}."
     write = Write(job, store)
-    _explain(write, REASONS["NO_ROOM"], sentence, (), now, level=EventLevel.WARNING)
+    _explain(write, REASONS["NO_ROOM"], detail, (), now, level=EventLevel.WARNING)
     # Whoever gives rooms away makes it due; this is the net below.
     write.end(now, state=JobState.WAITING, lease_until=None, holder="", due_at=now + _LOOK_FOR_ROOM)
 
@@ -361,7 +359,7 @@ def _time_out(
 ) -> None:
     """Fail a job whose step took too long, with what it lacked at the end as the cause."""
     late = replace(REASONS["DEADLINE_EXCEEDED"], hint=f"{cause.hint} Then retry.")
-    at_the_end = f"{row.title}, at the end: {cause.sentence} {detail}"
+    at_the_end = f"{row.title}, at the end: {cause.about(detail)}"
     _fail(write, row, late, at_the_end, evidence, now, cause=cause.code)
 
 

@@ -148,8 +148,8 @@ class CredentialStore:
             fresh: New random values; kept are the ones whose names nothing is kept under yet.
             found: Asked when nothing is kept: what the store's own Secret holds already.
         """
-        row, _ = StoreCredentials.objects.get_or_create(store_id=store_id, defaults={"shelf": self._preferred})
-        kept = self.read(store_id)
+        row, is_new = StoreCredentials.objects.get_or_create(store_id=store_id, defaults={"shelf": self._preferred})
+        kept = None if is_new else self.read(store_id)
         if kept is not None and not fresh.keys() - kept.current.keys():
             return kept
         known = kept.current if kept is not None else found() or {}

@@ -89,7 +89,7 @@ def _give_away(job_id: UUID, clock: Clock) -> None:
             return
         placement.room = Room.WANTED
         placement.save(update_fields=["room"])
-        bookkeeping.wait_for_room(job.store, job, f"Cluster {placement.cluster} gives its new stores away", now=clock())
+        bookkeeping.wait_for_room(job.store, job, f"cluster {placement.cluster} gives its new stores away", now=clock())
 
 
 def _waiting() -> list[tuple[UUID, str, str, dict[str, str]]]:

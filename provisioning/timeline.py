@@ -17,7 +17,7 @@ NO_REASON: Final = {"reason": "", "message": "", "hint": ""}
 
 def told(reason: Reason, detail: str = "") -> dict[str, str]:
     """Return the fields by which a job or a store says ``reason``; secrets in ``detail`` are redacted."""
-    return {"reason": reason.code, "message": f"{reason.sentence} {redact(detail)}".strip(), "hint": reason.hint}
+    return {"reason": reason.code, "message": reason.about(redact(detail)), "hint": reason.hint}
 
 
 def tell(store: Store, job: Job | None, now: datetime, level: EventLevel, code: str, message: str) -> None:

@@ -97,7 +97,7 @@ def note_health(
 
 def note_drift(store: Store, news: Sequence[str], *, now: datetime) -> None:
     """Write newly found drift of a store's objects into its timeline."""
-    timeline.tell(store, None, now, EventLevel.WARNING, "DRIFTED", f"{REASONS['DRIFTED'].sentence} {'; '.join(news)}")
+    timeline.tell(store, None, now, EventLevel.WARNING, "DRIFTED", REASONS["DRIFTED"].about("; ".join(news)))
 
 
 def _degrade(store: Store, finding: Finding, now: datetime) -> None:

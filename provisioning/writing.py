@@ -20,6 +20,8 @@ from stores.models import Store
 NO_TROUBLE: Final[dict[str, Any]] = {
     **timeline.NO_REASON, "cause": "", "reason_since": None, "gives_up_at": None, "evidence": [],
 }  # fmt: skip
+#: What a job says once a step of it has ended well.
+ENDED_WELL: Final[dict[str, Any]] = {"attempt": 0, **NO_TROUBLE}
 #: What a step that is begun or has ended says of itself.
 _OF_STEPS: Final = ("state", "tries", "started_at", "deadline_at", "finished_at", "detail")
 
@@ -82,7 +84,7 @@ def _take_over(notes: Notes, write: Write) -> None:
         row, outcome = finished.row, finished.outcome
         write.step(row, StepState.DONE, detail=redact(outcome.detail), finished_at=finished.at)
         write.tell(finished.at, EventLevel.INFO, "STEP_DONE", f"{row.title}: {outcome.detail}")
-        write.of_job |= {"attempt": 0, **NO_TROUBLE}
+        write.of_job |= ENDED_WELL
         write.of_store |= {**timeline.NO_REASON, **outcome.store}
         of_placement |= outcome.placement
     for name, value in write.of_job.items():

@@ -19,6 +19,10 @@ class Reason:
     hint: str
     by_itself: str
 
+    def about(self, detail: str) -> str:
+        """Return the sentence with what it is about at the moment: ``detail`` begins as the middle of a sentence."""
+        return f"{self.sentence.removesuffix('.')}: {detail}" if detail else self.sentence
+
 
 _ALL = (
     Reason(
@@ -29,13 +33,13 @@ _ALL = (
     ),
     Reason(
         "TURN_PENDING",
-        "The store waits for its turn: its cluster has as many Helm runs at the same time as it may.",
+        "The store waits for its turn while its cluster has as many Helm runs at the same time as it may.",
         "Nothing to do. An operator may allow the cluster more of them.",
         "The job goes on as soon as one of the others ends; deletes go first.",
     ),
     Reason(
         "NO_ROOM",
-        "The store waits for room: no cluster that it may be placed on has enough left.",
+        "The store waits until a cluster that it may be placed on has room for it.",
         "Delete a store, choose a smaller plan, or have an operator add nodes or a cluster.",
         "As soon as a cluster has room the store is placed there and its install begins, oldest first.",
     ),

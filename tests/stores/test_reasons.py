@@ -27,6 +27,7 @@ def test_the_page_is_written_from_the_code() -> None:
 def test_a_reason_says_what_is_wrong_what_to_do_and_what_happens_by_itself(reason: Reason) -> None:
     for text in (reason.sentence, reason.hint, reason.by_itself):
         assert re.fullmatch(r"\S.*[.]", text)
+    assert ":" not in reason.sentence  # what it is about comes after one
 
 
 def test_every_code_that_the_platform_uses_is_a_reason() -> None:
@@ -38,3 +39,10 @@ def test_every_code_that_the_platform_uses_is_a_reason() -> None:
 
     assert used
     assert used <= set(REASONS)
+
+
+def test_a_reason_and_what_it_is_about_read_as_one_sentence() -> None:
+    reason = REASONS["STARTING"]
+
+    assert reason.about("pod web-0 gets its volume") == "The store's containers are starting: pod web-0 gets its volume"
+    assert reason.about("") == "The store's containers are starting."
