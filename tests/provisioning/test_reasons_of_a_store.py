@@ -218,7 +218,7 @@ def test_a_step_that_took_too_long_says_what_was_missing_at_the_end(store: Store
     job = work_until_reason(store, "DEADLINE_EXCEEDED")
 
     assert (store.status, job.cause) == (StoreStatus.FAILED, "VOLUME_PENDING")
-    assert "A volume of the store is not bound." in store.message
+    assert "A volume of the store is not bound: " in store.message
     assert "storage class" in store.hint
     faults.clear_fault(dev_cluster.request, "volume-pending", namespace=store.placement.namespace)
 
