@@ -134,6 +134,7 @@ class Heartbeat:
             if self._has_ended:
                 return False
             try:
+                close_old_connections()
                 now = self._clock()
                 if self._prolong(self._lease, now=now):
                     self._held_until = now + self._lease.time
@@ -169,7 +170,6 @@ class _Keeper:
     def _keep(self) -> None:
         try:
             while heartbeat := self._next():
-                close_old_connections()
                 if heartbeat.beat():
                     self.take(heartbeat)
         finally:
