@@ -28,7 +28,10 @@ def test_a_tiny_run_gives_every_figure_of_the_table() -> None:
     figures = on_a_stack(everything, print, DEVCLUSTER_READY_AFTER="1s", LEASE_TIME="5", RECHECK_TIME="60")
 
     assert figures.keys() | burst.against_bare(figures, ready_after=1).keys() >= FIGURES.keys()
-    assert [name for name, value in figures.items() if not math.isfinite(value) or value < 0] == []
+    assert [name for name, value in figures.items() if not math.isfinite(value)] == []
+    # What the requests of the measurement cost is taken off: beside two stores that may be all there is.
+    differences = {"platform_cpu_seconds", "platform_cpu_ratio"}
+    assert [name for name, value in figures.items() if value < 0 and name not in differences] == []
     measured = ("burst_seconds", "helm_cpu_seconds", "recovery_seconds", "list_page_ratio")
     assert min(figures[name] for name in measured) > 0
     assert figures["list_page_few_queries"] == figures["list_page_many_queries"]
