@@ -359,7 +359,7 @@ def _time_out(
 ) -> None:
     """Fail a job whose step took too long, with what it lacked at the end as the cause."""
     late = replace(REASONS["DEADLINE_EXCEEDED"], hint=f"{cause.hint} Then retry.")
-    at_the_end = f"{row.title}, at the end: {cause.about(detail)}"
+    at_the_end = f"{row.title}. At the end: {cause.about(detail)}"
     _fail(write, row, late, at_the_end, evidence, now, cause=cause.code)
 
 

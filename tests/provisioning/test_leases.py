@@ -176,6 +176,25 @@ def test_a_lease_that_a_lost_database_lets_nobody_prolong_counts_until_its_end()
         eventually(heartbeat.is_lost, what="the notice that somebody else may hold the job by now")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_lease_that_cannot_be_prolonged_is_tried_again_and_keeps_no_other_from_being() -> None:
+    (_job, first, _row), (_other_job, second, _other_row) = held_job(), held_job()
+    tries, kept = [], []
+
+    def fails(lease: Lease, **_moment: object) -> bool:
+        tries.append(lease)
+        raise ValueError("a bug")
+
+    def prolong(lease: Lease, **_moment: object) -> bool:
+        kept.append(lease)
+        return True
+
+    with Heartbeat(first, lambda: NOON, fails) as troubled, Heartbeat(second, lambda: NOON, prolong) as well:
+        eventually(lambda: len(tries) >= 2 and len(kept) >= 2, what="two beats of both")
+        assert not troubled.is_lost()
+        assert not well.is_lost()
+
+
 @pytest.mark.django_db
 def test_who_gives_up_a_superseded_job_lets_the_delete_begin_before_the_lease_has_ended() -> None:
     job, zombie, _row = held_job()
