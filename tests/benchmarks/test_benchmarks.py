@@ -17,7 +17,7 @@ def everything(world: World) -> Figures:
         **standing.idle(world),
         **burst.bare_helm(world, stores=2, parallel=2),
         **standing.waiting(world, stores=3, seconds=2),
-        **burst.burst(world, stores=2, ready_after=1, idle_seconds=2),
+        **burst.burst(world, stores=2, ready_after=1, idle_seconds=6),
         **recovery.recovery(world),
         **standing.pages(world, few=8, many=16),
     }
@@ -28,10 +28,7 @@ def test_a_tiny_run_gives_every_figure_of_the_table() -> None:
     figures = on_a_stack(everything, print, DEVCLUSTER_READY_AFTER="1s", LEASE_TIME="5", RECHECK_TIME="60")
 
     assert figures.keys() | burst.against_bare(figures, ready_after=1).keys() >= FIGURES.keys()
-    assert [name for name, value in figures.items() if not math.isfinite(value)] == []
-    # What the requests of the measurement cost is taken off: beside two stores that may be all there is.
-    differences = {"platform_cpu_seconds", "platform_cpu_ratio"}
-    assert [name for name, value in figures.items() if value < 0 and name not in differences] == []
+    assert [name for name, value in figures.items() if not math.isfinite(value) or value < 0] == []
     measured = ("burst_seconds", "helm_cpu_seconds", "recovery_seconds", "list_page_ratio")
     assert min(figures[name] for name in measured) > 0
     assert figures["list_page_few_queries"] == figures["list_page_many_queries"]
